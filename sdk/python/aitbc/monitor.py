@@ -78,19 +78,10 @@ def verify_log(
     if note is None or checkpoint is None:
         return outcome
     outcome.note, outcome.checkpoint = note, checkpoint
-    report.expect("checkpoint", True, f"signed by {checkpoint.origin} for {checkpoint.size} leaves", "")
-    cosigned = report.attempt("witnesses", lambda: policy.cosigned_by(note))
-    if cosigned is not None:
-        names = ", ".join(sorted(cosigned)) or "none"
-        good = f"cosigned by {names}; the policy asks for {policy.quorum}"
-        report.expect(
-            "witnesses",
-            policy.is_met_by(cosigned),
-            good,
-            f"cosigned by {names}, but the policy asks for {policy.quorum}",
-        )
+    report.passed("checkpoint", f"signed by {checkpoint.origin} for {checkpoint.size} leaves")
+    report.expect_witnesses(policy, note)
     if report.attempt("tree", lambda: _require_tree(source, checkpoint)) is not None:
-        report.expect("tree", True, "the tiles match the root of the checkpoint", "")
+        report.passed("tree", "the tiles match the root of the checkpoint")
         _Leaves(source, checkpoint.size, report, outcome).verify(first)
     for name, seen_checkpoint in (known or {}).items():
         _compare(report, source, checkpoint, name, seen_checkpoint)
@@ -150,12 +141,10 @@ def _compare(
 ) -> None:
     """Check that the log extends a known checkpoint."""
     if seen_checkpoint.origin != newest.origin:
-        report.expect(name, False, "", f"is of the log {seen_checkpoint.origin}, not of {newest.origin}")
+        report.failed(name, f"is of the log {seen_checkpoint.origin}, not of {newest.origin}")
     elif seen_checkpoint.size > newest.size:
-        report.expect(
+        report.failed(
             name,
-            False,
-            "",
             f"the log was truncated: it had {seen_checkpoint.size} leaves, and signs for {newest.size} now",
         )
     else:
@@ -199,20 +188,20 @@ class _Leaves:
             folds.append(hashes)
         # A log that was exchanged altogether would fill the screen.
         if self._changed > _MOST_NAMED:
-            self._report.expect("leaves", False, "", f"{self._changed} leaves were changed in all")
+            self._report.failed("leaves", f"{self._changed} leaves were changed in all")
         if not self._changed:
             good = f"{self._size - first} leaves match the hashes in the tiles"
-            self._report.expect("leaves", True, good, "")
+            self._report.passed("leaves", good)
         # Proofs are made from the upper tiles, so these must follow from the leaves that anybody can read.
         start = first // TILE_WIDTH
         if self._report.attempt("tiles", lambda: self._upper_tiles(start, folds)) is not None:
-            self._report.expect("tiles", True, "every tile matches the tiles below it", "")
+            self._report.passed("tiles", "every tile matches the tiles below it")
         outcome = self._outcome
         counted = (
             f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.payouts} payouts, {outcome.verdicts} verdicts, "
             f"{outcome.others} others"
         )
-        self._report.expect("content", True, counted, "")
+        self._report.passed("content", counted)
 
     def _bundle(self, bundle: Tile) -> bytes:
         """Check one bundle against its tile. Returns the hash over the tile, or b"" if it is not full."""
@@ -228,9 +217,7 @@ class _Leaves:
             if leaf_hash(entry) != expected_hash:
                 self._changed += 1
                 if self._changed <= _MOST_NAMED:
-                    self._report.expect(
-                        f"leaf {index}", False, "", "was changed: it does not have its hash in the tile"
-                    )
+                    self._report.failed(f"leaf {index}", "was changed: it does not have its hash in the tile")
                 # What the leaf says is not the log's, so it is not counted.
                 continue
             self._content(index, entry)
@@ -277,7 +264,7 @@ class _Leaves:
             else:
                 self._outcome.others += 1
         except FormatError as error:
-            self._report.expect(f"leaf {index}", False, "", f"is malformed: {str(error).rstrip('.')}")
+            self._report.failed(f"leaf {index}", f"is malformed: {str(error).rstrip('.')}")
 
     def _match(
         self, index: int, job_id: str, mine: dict[str, Decimal], amount: Decimal, charges: dict[str, Decimal]
@@ -287,6 +274,6 @@ class _Leaves:
         if charge is None:
             mine[job_id] = amount
         elif charge != amount:
-            self._report.expect(
-                f"leaf {index}", False, "", f"{job_id} was settled for another price than its receipt says"
+            self._report.failed(
+                f"leaf {index}", f"{job_id} was settled for another price than its receipt says"
             )

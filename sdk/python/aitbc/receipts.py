@@ -158,7 +158,7 @@ def verify_receipt(
         _verify_proof(report, receipt, proof, policy)
     # Without a proof there is no checkpoint, and a policy that nobody checks must not look as if it were met.
     elif policy.quorum != "none":
-        report.expect("witnesses", False, "", "the policy asks for witnesses, which only a proof can show")
+        report.failed("witnesses", "the policy asks for witnesses, which only a proof can show")
     if results is not None:
         verify_results(report, results)
     verify_artifacts(report, artifacts or {})
@@ -183,7 +183,8 @@ def _verify(report: VerificationReport, receipt: object, policy: Policy) -> None
         return
     identifier = miner_id(public_key)
     # The key is in the receipt itself, and names the miner: the id is its digest.
-    report.signed = report.expect("miner signature", True, f"verifies under the key of {identifier}", "")
+    report.passed("miner signature", f"verifies under the key of {identifier}")
+    report.signed = True
     statement = report.attempt("statement", lambda: parse_statement(payload))
     if statement is None:
         return
@@ -192,7 +193,7 @@ def _verify(report: VerificationReport, receipt: object, policy: Policy) -> None
     _verify_fields(report, fields, statement, identifier)
     log_key = policy.log_key(statement.origin)
     if log_key is None:
-        report.expect("origin", False, "", f"the policy does not name the log {statement.origin}")
+        report.failed("origin", f"the policy does not name the log {statement.origin}")
         return
     origin, log_public_key = parse_vkey(log_key)
     report.expect(
@@ -359,16 +360,8 @@ def _verify_proof(report: VerificationReport, receipt: object, text_of_proof: ob
     )
     if report.attempt("inclusion", lambda: _included(leaf, proof, checkpoint)):
         report.log_index = proof.index
-        report.expect("inclusion", True, f"the receipt is leaf {proof.index} of the log", "")
-    cosigned = report.attempt("witnesses", lambda: policy.cosigned_by(proof.note))
-    if cosigned is not None:
-        names = ", ".join(sorted(cosigned)) or "none"
-        report.expect(
-            "witnesses",
-            policy.is_met_by(cosigned),
-            f"cosigned by {names}; the policy asks for {policy.quorum}",
-            f"cosigned by {names}, but the policy asks for {policy.quorum}",
-        )
+        report.passed("inclusion", f"the receipt is leaf {proof.index} of the log")
+    report.expect_witnesses(policy, proof.note)
 
 
 def _included(leaf: bytes, proof: Proof, checkpoint: Checkpoint) -> bool:

@@ -154,15 +154,7 @@ class Statement:
         text(self.miner_id, "The statement's miner_id", MINER_ID)
         text(str(self.fence), "The statement's fence", FENCE)
         text(self.spec_digest, "The statement's spec_digest", HEX_SHA256)
-        for name in (
-            "origin",
-            "service",
-            "runner_name",
-            "runner_version",
-            "device_kind",
-            "device_name",
-            "unit",
-        ):
+        for name in _TEXTS:
             text(getattr(self, name), f"The statement's {name}")
         if self.device_uuid is not None:
             text(self.device_uuid, "The statement's device_uuid")
@@ -265,20 +257,12 @@ def parse_statement(payload: bytes) -> Statement:
 _OPTIONAL_FIELDS = ("sandbox", "evidence_sha256", "sealed", "attestation")
 """Fields that a statement without them omits, never sets to null."""
 
+_TEXTS = ("origin", "service", "runner_name", "runner_version", "device_kind", "device_name", "unit")
+"""Fields that may have any text."""
+
 _PREDICATE_FIELDS = (
-    *(
-        "job_id",
-        "miner_id",
-        "fence",
-        "origin",
-        "spec_digest",
-        "inputs",
-        "service",
-        "runner",
-        "model",
-        "device",
-    ),
-    *("started_at", "finished_at", "units", "unit", "unit_price", "price"),
+    *("job_id", "miner_id", "fence", "origin", "spec_digest", "inputs", "service", "runner", "model"),
+    *("device", "started_at", "finished_at", "units", "unit", "unit_price", "price"),
 )
 
 

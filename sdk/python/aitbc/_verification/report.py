@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aitbc.errors import VerificationError
+from aitbc.notes import Note
+from aitbc.policy import Policy
 from aitbc.statement import Statement
 
 _T = TypeVar("_T")
@@ -62,6 +64,22 @@ class VerificationReport:
         """Add a check. Returns `ok`."""
         self.checks.append(Check(name, ok, good if ok else bad + "."))
         return ok
+
+    def passed(self, name: str, message: str) -> None:
+        """Add a check that has passed."""
+        self.checks.append(Check(name, ok=True, message=message))
+
+    def failed(self, name: str, message: str) -> None:
+        """Add a check that has failed."""
+        self.checks.append(Check(name, ok=False, message=f"{message}."))
+
+    def expect_witnesses(self, policy: Policy, note: Note) -> None:
+        """Check that the witnesses of a policy have cosigned a checkpoint."""
+        cosigned = self.attempt("witnesses", lambda: policy.cosigned_by(note))
+        if cosigned is not None:
+            names = f"cosigned by {', '.join(sorted(cosigned)) or 'none'}"
+            good, bad = f"the policy asks for {policy.quorum}", f"but the policy asks for {policy.quorum}"
+            self.expect("witnesses", policy.is_met_by(cosigned), f"{names}; {good}", f"{names}, {bad}")
 
     def attempt(self, name: str, read: Callable[[], _T]) -> _T | None:
         """Run `read`. A `VerificationError` becomes a failed check."""

@@ -69,12 +69,12 @@ def verify_artifacts(report: VerificationReport, artifacts: Mapping[str, Artifac
             item.sha256 for item in statement.subject[1:] if name in {item.name, f"sha256:{item.sha256}"}
         }
         if not digests:
-            report.expect(label, False, "", "the signed statement has no such output")
+            report.failed(label, "the signed statement has no such output")
             continue
         try:
             digest = _artifact_digest(artifact)
         except OSError as error:
-            report.expect(label, False, "", f"cannot be read ({error.strerror or error})")
+            report.failed(label, f"cannot be read ({error.strerror or error})")
             continue
         report.expect(
             label,

@@ -10,8 +10,8 @@ A miner's payout address is a statement that its identity key signs (`PayoutAddr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any
 
@@ -46,26 +46,7 @@ _ADDRESS = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_ADDRESS}}}")
 _MAX_PROOF_HASHES = 32
 _EXACT = Context(prec=120, rounding=ROUND_DOWN)
 
-_MANIFEST_FIELDS = (
-    *("_type", "batch_id", "origin", "created_at", "approved_at", "cut_off", "adapter", "currency", "decimals", "rate"),
-    *("rounding", "count", "amount", "sent_amount", "root"),
-)  # fmt: skip
-_PAYMENT_FIELDS = (
-    *(
-        "_type",
-        "batch_id",
-        "payout_id",
-        "miner_id",
-        "adapter",
-        "address",
-        "currency",
-        "amount",
-        "sent_amount",
-    ),
-    "salt",
-)
 _PROOF_FIELDS = ("_type", "payment", "index", "hashes", "manifest", "proof")
-_ADDRESS_FIELDS = ("miner_id", "adapter", "address", "currency", "sequence", "created_at", "origin")
 _MAX_SEQUENCE = 2**53 - 1
 
 
@@ -105,15 +86,9 @@ class Payment:
         """Return the payment's fields."""
         return {
             "_type": PAYMENT_TYPE,
-            "batch_id": self.batch_id,
-            "payout_id": self.payout_id,
-            "miner_id": self.miner_id,
-            "adapter": self.adapter,
-            "address": self.address,
-            "currency": self.currency,
+            **{name: getattr(self, name) for name in _PAYMENT_FIELDS},
             "amount": money(self.amount),
             "sent_amount": decimal_text(self.sent_amount),
-            "salt": self.salt,
         }
 
     def to_leaf(self) -> bytes:
@@ -121,15 +96,20 @@ class Payment:
         return canonical_json(self.to_json())
 
 
-def parse_payment(fields: object) -> Payment:
+_PAYMENT_FIELDS = tuple(field.name for field in fields(Payment))
+
+
+def parse_payment(value: object) -> Payment:
     """Parse a payment from its JSON fields. Raises `FormatError`."""
-    values = exact(fields, _PAYMENT_FIELDS, "The payment")
+    values = exact(value, ("_type", *_PAYMENT_FIELDS), "The payment")
     if values["_type"] != PAYMENT_TYPE:
         raise FormatError(f"The payment's _type is not {PAYMENT_TYPE}.")
     return Payment(
-        **{name: values[name] for name in _PAYMENT_FIELDS if name not in {"_type", "amount", "sent_amount"}},
-        amount=parse_decimal(values["amount"], "The payment's amount"),
-        sent_amount=parse_decimal(values["sent_amount"], "The payment's sent_amount", MAX_DECIMALS),
+        **{
+            **{name: values[name] for name in _PAYMENT_FIELDS},
+            "amount": parse_decimal(values["amount"], "The payment's amount"),
+            "sent_amount": parse_decimal(values["sent_amount"], "The payment's sent_amount", MAX_DECIMALS),
+        }
     )
 
 
@@ -176,37 +156,31 @@ class Manifest:
         return canonical_json(
             {
                 "_type": MANIFEST_TYPE,
-                "batch_id": self.batch_id,
-                "origin": self.origin,
-                "created_at": self.created_at,
-                "approved_at": self.approved_at,
-                "cut_off": self.cut_off,
-                "adapter": self.adapter,
-                "currency": self.currency,
-                "decimals": self.decimals,
-                "rate": decimal_text(self.rate),
                 "rounding": ROUNDING,
-                "count": self.count,
+                **{name: getattr(self, name) for name in _MANIFEST_FIELDS},
+                "rate": decimal_text(self.rate),
                 "amount": money(self.amount),
                 "sent_amount": decimal_text(self.sent_amount),
-                "root": self.root,
             }
         )
 
 
+_MANIFEST_FIELDS = tuple(field.name for field in fields(Manifest))
+
+
 def parse_manifest(leaf: bytes) -> Manifest:
     """Parse a manifest's leaf. Raises `FormatError` unless it is byte for byte the output of `Manifest.to_leaf`."""
-    fields: Mapping[str, Any] = exact(parse_json(leaf), _MANIFEST_FIELDS, "The manifest")
-    if fields["_type"] != MANIFEST_TYPE or fields["rounding"] != ROUNDING:
+    values = exact(parse_json(leaf), ("_type", "rounding", *_MANIFEST_FIELDS), "The manifest")
+    if values["_type"] != MANIFEST_TYPE or values["rounding"] != ROUNDING:
         raise FormatError("The manifest has another type or rounding than this program knows.")
-    numbers = ("amount", "sent_amount", "rate")
-    # The numbers are text in JSON, and need to be parsed; all others are taken as they are.
-    plain = [name for name in _MANIFEST_FIELDS if name not in {"_type", "rounding", *numbers}]
     manifest = Manifest(
-        **{name: fields[name] for name in plain},
-        amount=parse_decimal(fields["amount"], "The manifest's amount"),
-        sent_amount=parse_decimal(fields["sent_amount"], "The manifest's sent_amount", MAX_DECIMALS),
-        rate=parse_decimal(fields["rate"], "The manifest's rate", MAX_DECIMALS),
+        **{
+            **{name: values[name] for name in _MANIFEST_FIELDS},
+            # The numbers are text in JSON; all others are taken as they are.
+            "amount": parse_decimal(values["amount"], "The manifest's amount"),
+            "sent_amount": parse_decimal(values["sent_amount"], "The manifest's sent_amount", MAX_DECIMALS),
+            "rate": parse_decimal(values["rate"], "The manifest's rate", MAX_DECIMALS),
+        }
     )
     # The log has bytes, so a manifest with the same meaning and other bytes is another leaf.
     if manifest.to_leaf() != leaf:
@@ -255,9 +229,9 @@ class PayoutProof:
         }
 
 
-def parse_payout_proof(fields: object) -> PayoutProof:
+def parse_payout_proof(value: object) -> PayoutProof:
     """Parse a proof from its JSON, NOT verified. Raises `FormatError`."""
-    values = exact(fields, _PROOF_FIELDS, "The proof of a payment")
+    values = exact(value, _PROOF_FIELDS, "The proof of a payment")
     if values["_type"] != PROOF_TYPE:
         raise FormatError(f"The _type is not {PROOF_TYPE}.")
     hashes = tuple(
@@ -304,13 +278,13 @@ def verify_payout(proof: object, trust: str | Policy) -> PayoutVerification:
     parsed = report.attempt("form", lambda: parse_payout_proof(proof))
     if parsed is None:
         return PayoutVerification(tuple(report.checks), None, None)
-    report.expect("form", True, "the proof is complete", "")
+    report.passed("form", "the proof is complete")
     # The checks go on after a failure, so that the report names all that is wrong and not only the first.
     manifest = report.attempt("manifest", lambda: parse_manifest(parsed.manifest))
     if manifest is not None:
         origin = report.attempt("log", lambda: _logged(parsed, trust))
         if origin is not None:
-            report.expect("log", True, f"the log {origin} includes the manifest", "")
+            report.passed("log", f"the log {origin} includes the manifest")
             report.expect(
                 "origin",
                 manifest.origin == origin,
@@ -397,6 +371,9 @@ class PayoutAddress:
         return sign_envelope(ADDRESS_TYPE, payload, key)
 
 
+_ADDRESS_FIELDS = tuple(field.name for field in fields(PayoutAddress))
+
+
 def open_payout_address(envelope: object, public_key: bytes) -> PayoutAddress:
     """Return the statement in an envelope that `public_key` (32 bytes) signed for its own miner.
 
@@ -410,10 +387,10 @@ def open_payout_address(envelope: object, public_key: bytes) -> PayoutAddress:
 
 
 def _parse_address(payload: bytes) -> PayoutAddress:
-    fields = exact(parse_json(payload), _ADDRESS_FIELDS, "The address")
-    statement = PayoutAddress(**{name: fields[name] for name in _ADDRESS_FIELDS})
+    values = dict(exact(parse_json(payload), _ADDRESS_FIELDS, "The address"))
+    statement = PayoutAddress(**values)
     # The statement is stored and compared as bytes.
-    if canonical_json(dict(fields)) != payload:
+    if canonical_json(values) != payload:
         raise FormatError("The address is not in its canonical form.")
     return statement
 

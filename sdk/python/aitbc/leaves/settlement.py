@@ -93,16 +93,14 @@ class Settlement:
 def parse_settlement(leaf: bytes) -> Settlement:
     """Parse a settlement's leaf. Raises `FormatError` unless it is byte for byte the output of `Settlement.to_leaf`."""
     fields: Mapping[str, Any] = exact(parse_json(leaf), _FIELDS, "The settlement")
+    amounts = ("held", "paid", "fee", "refunded")
     settlement = Settlement(
         job_id=fields["job_id"],
         receipt_id=fields["receipt_id"],
         miner_id=fields["miner_id"],
         outcome=text(fields["outcome"], "The settlement's outcome"),
-        held=parse_decimal(fields["held"], "The settlement's held"),
-        paid=parse_decimal(fields["paid"], "The settlement's paid"),
-        fee=parse_decimal(fields["fee"], "The settlement's fee"),
-        refunded=parse_decimal(fields["refunded"], "The settlement's refunded"),
         settled_at=fields["settled_at"],
+        **{name: parse_decimal(fields[name], f"The settlement's {name}") for name in amounts},
     )
     if settlement.to_leaf() != leaf:
         raise FormatError("The settlement is not in its canonical form.")

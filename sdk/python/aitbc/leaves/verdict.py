@@ -130,16 +130,8 @@ class Verdict:
         sanction = self.sanction
         return canonical_json(
             {
+                **{name: getattr(self, name) for name in _FIELDS[1:]},
                 "_type": VERDICT_TYPE,
-                "audit_id": self.audit_id,
-                "parent": self.parent,
-                "kind": self.kind,
-                "job_id": self.job_id,
-                "receipt_id": self.receipt_id,
-                "miner_id": self.miner_id,
-                "service": self.service,
-                "model": self.model,
-                "verdict": self.verdict,
                 "opinions": [
                     {name: getattr(opinion, name) for name in _OPINION} for opinion in self.opinions
                 ],
@@ -147,7 +139,6 @@ class Verdict:
                 "sanction": None
                 if sanction is None
                 else {"probability": sanction.probability, "forfeited": money(sanction.forfeited)},
-                "decided_at": self.decided_at,
             }
         )
 
