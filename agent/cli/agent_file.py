@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.atomic_file import replace_file
 from agent.core.errors import ConfigurationError
+from agent.file_lock import try_lock
 from agent.settings import Settings
 
 
@@ -74,11 +75,9 @@ def read(settings: Settings) -> AgentFile:
 def is_running(settings: Settings) -> bool:
     """Return whether an agent holds the lock of this data directory."""
     try:
-        # A shared lock, so that two concurrent checks do not mistake each other for an agent.
-        with _locked(settings, fcntl.LOCK_SH):
-            return False
-    except BlockingIOError:
-        return True
+        with _lock_file(settings).open("r+b") as file:
+            # A shared lock, so that two concurrent checks do not mistake each other for an agent.
+            return not try_lock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
@@ -87,22 +86,17 @@ def is_running(settings: Settings) -> bool:
 def exclusive(settings: Settings) -> Iterator[None]:
     """Lock the data directory. Raises `ConfigurationError` if another agent has locked it."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (settings.data_dir / "agent.lock").touch(mode=0o600)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_locked(settings, fcntl.LOCK_EX))
-        except BlockingIOError:
+    _lock_file(settings).touch(mode=0o600)
+    with _lock_file(settings).open("r+b") as file:
+        if not try_lock(file):
             raise ConfigurationError(
                 f"Another agent is running with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or give "
                 "another directory with --data-dir."
-            ) from None
+            )
         # The file of a killed agent names another process.
         remove(settings)
         yield
 
 
-@contextmanager
-def _locked(settings: Settings, kind: int) -> Iterator[None]:
-    with (settings.data_dir / "agent.lock").open("r+") as file:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-        yield
+def _lock_file(settings: Settings) -> Path:
+    return settings.data_dir / "agent.lock"

@@ -5,84 +5,71 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent.cli import local_api
-from agent.settings import Settings
-from aitbc.answers.accounts import Account, AccountList, Enrolment, EnrolmentList, Key
+from agent.cli.local_api import PAGE
+from aitbc import AITBCClient
+from aitbc.answers.accounts import Account, AccountList, Enrolment, EnrolmentList
 from aitbc.answers.payouts import Deposit, DepositList
 from aitbc.cli._arguments.lookup import NamedCandidate, find
 
 PageT = TypeVar("PageT", AccountList, EnrolmentList, DepositList)
 
 
-def accounts(settings: Settings) -> list[Account]:
+def accounts(client: AITBCClient) -> list[Account]:
     """Return all accounts, oldest first."""
-    with local_api.administrator(settings) as client:
-        pages = _pages(lambda last_id: client.admin.accounts(limit=local_api.PAGE, after=last_id))
+    pages = _pages(lambda last_id: client.admin.accounts(limit=PAGE, after=last_id))
     return [account for page in pages for account in page.accounts]
 
 
-def find_account(settings: Settings, named: str) -> str:
+def find_account(client: AITBCClient, named: str) -> str:
     """Return the id of an account. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[NamedCandidate]:
         return _newest_first(
-            [(account.account_id, account.name, account.created_at) for account in accounts(settings)]
+            [(account.account_id, account.name, account.created_at) for account in accounts(client)]
         )
 
     return find("account", named, candidates, "aitbc-agent accounts list")
 
 
-def deposits(settings: Settings, account_id: str | None) -> list[Deposit]:
+def deposits(client: AITBCClient, account_id: str | None) -> list[Deposit]:
     """Return all deposits, of one account if one is given, newest first."""
-    with local_api.administrator(settings) as client:
-        pages = _pages(
-            lambda last_id: client.payouts.deposits(
-                account_id=account_id, limit=local_api.PAGE, before=last_id
-            )
-        )
+    pages = _pages(lambda last_id: client.payouts.deposits(account_id=account_id, limit=PAGE, before=last_id))
     return [deposit for page in pages for deposit in page.deposits]
 
 
-def enrolments(settings: Settings) -> list[Enrolment]:
+def enrolments(client: AITBCClient) -> list[Enrolment]:
     """Return all enrolment tokens, newest first."""
-    with local_api.administrator(settings) as client:
-        pages = _pages(lambda last_id: client.admin.enrolments(limit=local_api.PAGE, before=last_id))
+    pages = _pages(lambda last_id: client.admin.enrolments(limit=PAGE, before=last_id))
     return [enrolment for page in pages for enrolment in page.enrolments]
 
 
-def find_enrolment(settings: Settings, named: str) -> str:
+def find_enrolment(client: AITBCClient, named: str) -> str:
     """Return the id of an enrolment token; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[NamedCandidate]:
         return [
             NamedCandidate(enrolment.enrolment_id, enrolment.note, enrolment.status)
-            for enrolment in enrolments(settings)
+            for enrolment in enrolments(client)
         ]
 
     return find("enrolment", named, candidates, "aitbc-agent enroll list")
 
 
-def keys(settings: Settings) -> list[Key]:
-    """Return all keys, without their secrets."""
-    with local_api.administrator(settings) as client:
-        return client.admin.keys()
-
-
-def find_key(settings: Settings, named: str) -> str:
+def find_key(client: AITBCClient, named: str) -> str:
     """Return the id of a key. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[NamedCandidate]:
-        return _newest_first([(key.key_id, key.name, key.created_at) for key in keys(settings)])
+        keys = client.admin.keys()
+        return _newest_first([(key.key_id, key.name, key.created_at) for key in keys])
 
     return find("key", named, candidates, "aitbc-agent keys list")
 
 
-def find_miner(settings: Settings, named: str) -> str:
+def find_miner(client: AITBCClient, named: str) -> str:
     """Return the id of a miner; `last` is the one that was seen last. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[NamedCandidate]:
-        with local_api.administrator(settings) as client:
-            miners = client.admin.overview().miners
+        miners = client.admin.overview().miners
         return [NamedCandidate(miner.miner_id, miner.name, f"last seen {miner.seen_at}") for miner in miners]
 
     return find("miner", named, candidates, "aitbc-agent miners list")

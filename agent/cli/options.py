@@ -66,8 +66,17 @@ def secret_from(argument: str | None, title: str) -> str | None:
 
 def print_json(value: Any) -> None:
     """Print one JSON document to standard output. It may contain answers of the coordinator."""
-    typer.echo(json.dumps(value, indent=2, default=_plain))
+    typer.echo(json.dumps(value, indent=2, default=plain))
 
 
-def _plain(value: Any) -> Any:
+def print_result(value: Any, words: str, *, as_json: bool) -> None:
+    """Print what a command has done: as JSON, or in words."""
+    if as_json:
+        print_json(value)
+    else:
+        typer.echo(words)
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON does not have as one that it has."""
     return dict(value) if isinstance(value, Mapping) else str(value)

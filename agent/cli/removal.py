@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,8 @@ from agent.miner.models.locks import FETCHED_MARK
 from agent.miner.sealing import directory as memory_directory
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
-from agent.updates.directory import RECORD, VersionsDirectory
-from agent.updates.settings import UpdateSettings
+from agent.updates.directory import RECORD
+from agent.updates.starting import versions_of
 
 _OF_UPDATES: Final = frozenset({"current", "lock", "report.json", "scratch", "update.json"})
 """What is in the directory of versions, apart from these and from backups."""
@@ -68,15 +68,18 @@ def own_data(reading: SettingsReading) -> list[Path]:
 def replaceable(reading: SettingsReading) -> list[Path]:
     """Return what can be created again: models, engines and other caches, versions of updates, the shell's completion."""
     settings, chosen = reading.settings, reading.origins
+    versions = versions_of(settings)
+    has_backups = versions.backups.is_dir() and any(versions.backups.iterdir())
     paths = [
-        *_models(settings.models_dir, chosen="models_dir" in chosen),
+        *_created(settings.models_dir, _is_model, chosen="models_dir" in chosen),
         *(
             (settings.cache_dir / name for name in _CACHED)
             if "cache_dir" in chosen
             else (settings.cache_dir,)
         ),
-        *_engines(engines_directory(settings), chosen="engines.directory" in chosen),
-        *_versions(reading, chosen="updates.directory" in chosen),
+        *_created(engines_directory(settings), _is_engine, chosen="engines.directory" in chosen),
+        # Backups stay, which are data.
+        *_created(versions.path, _is_version, chosen="updates.directory" in chosen or has_backups),
         *(Path.home() / name for name in _COMPLETIONS),
     ]
     in_memory = memory_directory.find(
@@ -89,48 +92,31 @@ def replaceable(reading: SettingsReading) -> list[Path]:
     return [path for path in there if not any(other in path.parents for other in there)]
 
 
-def versions(reading: SettingsReading) -> Path:
-    """Return the directory in which updates install versions."""
-    directory = section_of(reading.settings, UpdateSettings).directory
-    return directory or reading.settings.data_dir / "versions"
-
-
 def backups(reading: SettingsReading) -> Path:
     """Return the directory of the databases that were saved before a migration, which are data."""
-    return VersionsDirectory(versions(reading)).backups
+    return versions_of(reading.settings).backups
 
 
-def _versions(reading: SettingsReading, *, chosen: bool) -> Iterator[Path]:
-    directory = versions(reading)
-    saved = backups(reading)
-    if not directory.is_dir():
-        return
-    if not chosen and not (saved.is_dir() and any(saved.iterdir())):
-        yield directory
-        return
-    for entry in directory.iterdir():
-        if entry.name in _OF_UPDATES or (entry / RECORD).exists():
-            yield entry
-
-
-def _models(directory: Path, *, chosen: bool) -> Iterator[Path]:
+def _created(directory: Path, is_own: Callable[[Path], bool], *, chosen: bool) -> Iterator[Path]:
+    """Yield a directory, or of one that the owner has chosen what the agent has created there."""
     if not chosen:
         yield directory
     elif directory.is_dir():
-        for entry in directory.iterdir():
-            if (entry / FETCHED_MARK).exists() or entry.name.startswith(
-                (".use", ".fetching", ".removing-", ".space-lock", ".digests.json")
-            ):
-                yield entry
+        yield from filter(is_own, directory.iterdir())
 
 
-def _engines(directory: Path, *, chosen: bool) -> Iterator[Path]:
-    if not chosen:
-        yield directory
-    elif directory.is_dir():
-        for entry in directory.iterdir():
-            if (entry / "lock").exists() or entry.name == DIRECTORY_OF_PACKAGES:
-                yield entry
+def _is_model(entry: Path) -> bool:
+    return (entry / FETCHED_MARK).exists() or entry.name.startswith(
+        (".use", ".fetching", ".removing-", ".space-lock", ".digests.json")
+    )
+
+
+def _is_engine(entry: Path) -> bool:
+    return (entry / "lock").exists() or entry.name == DIRECTORY_OF_PACKAGES
+
+
+def _is_version(entry: Path) -> bool:
+    return entry.name in _OF_UPDATES or (entry / RECORD).exists()
 
 
 def keys(data_dir: Path) -> list[Path]:

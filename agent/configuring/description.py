@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import singledispatch
+from functools import reduce, singledispatch
 from ipaddress import IPv4Network, IPv6Network
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +83,10 @@ class Setting:
     def variable(self) -> str:
         """The environment variable that sets the value."""
         return variable(self.key)
+
+    def value_in(self, settings: BaseModel) -> Any:
+        """Return the value in the settings that the key's first name belongs to."""
+        return reduce(getattr, self.key.split("."), settings)
 
 
 def variable(key: str) -> str:

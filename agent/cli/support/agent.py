@@ -16,7 +16,7 @@ import structlog
 
 from agent.cli import agent_file, local_api
 from agent.cli.support.workplace import Content, Workplace
-from agent.configuring.description import describe, written
+from agent.configuring.description import Setting, describe, written
 from agent.core.errors import AgentError, ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.miner.control import ask
@@ -61,10 +61,8 @@ def settings(workplace: Workplace) -> Content:
     return "\n".join(lines)
 
 
-def _line(values: Any, setting: Any) -> str:
-    value = values
-    for name in setting.key.split("."):
-        value = getattr(value, name)
+def _line(settings: Settings, setting: Setting) -> str:
+    value = setting.value_in(settings)
     if value is None:
         return f"{setting.key} = (not set)"
     # Not even the host: of a price's address it says where somebody lives, and of a database it may be a secret.

@@ -11,13 +11,14 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from agent.cli.options import plain
 from agent.cli.support import agent, machine, readme, records
 from agent.cli.support.known_secrets import known_secrets
 from agent.cli.support.redaction import Redactor
@@ -65,7 +66,7 @@ class Bundle:
 
     def add(self, name: str, content: Content, *, addresses: bool = True) -> None:
         """Add a file, as far as there is space for it."""
-        text = content if isinstance(content, str) else json.dumps(content, indent=1, default=_plain)
+        text = content if isinstance(content, str) else json.dumps(content, indent=1, default=plain)
         text = self.redactor.text(text, addresses=addresses)
         left = int(self.workplace.limits.max_size) - self._size
         if len(text) > left:
@@ -101,10 +102,6 @@ class Bundle:
             self.missing,
         )
         return self.redactor.text(text)
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def collect(workplace: Workplace) -> Bundle:

@@ -99,9 +99,7 @@ def _in_settings(settings: Settings | None) -> Iterator[str]:
     if settings is None:
         return
     for setting in describe(Settings):
-        value: Any = settings
-        for name in setting.key.split("."):
-            value = getattr(value, name)
+        value = setting.value_in(settings)
         if setting.secret or _NAME.search(setting.name):
             yield from _strings(value)
         for text in _strings(value):

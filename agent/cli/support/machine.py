@@ -63,7 +63,7 @@ def versions(workplace: Workplace) -> Mapping[str, Any]:
         "executable": sys.executable,
         "kernel": " ".join(platform.uname()[2:5]),
         "C library": " ".join(platform.libc_ver()),
-        "distribution": _words_of(Path("/etc/os-release")).get("PRETTY_NAME", "unknown"),
+        "distribution": _distribution(),
         "kind of machine": _kind_of_machine(),
         "nvidia driver": _first_line(Path("/proc/driver/nvidia/version")),
         "time": format_time(time.time()),
@@ -103,11 +103,10 @@ def _kind_of_machine() -> str:
     return ", ".join(name for name, present in signs.items() if present) or "no systemd, no container"
 
 
-def _words_of(path: Path) -> dict[str, str]:
+def _distribution() -> str:
     with suppress(OSError):
-        pairs = (line.partition("=") for line in path.read_text(encoding="utf-8").splitlines())
-        return {name: value.strip('"') for name, _, value in pairs}
-    return {}
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    return "unknown"
 
 
 def _first_line(path: Path) -> str:

@@ -16,8 +16,7 @@ from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
 from agent.cli.terminal import log_file
 from agent.core.values.quantities import format_time
-from agent.sections import section_of
-from agent.updates.settings import UpdateSettings
+from agent.updates.starting import versions_of
 
 UNITS: Final = ("aitbc-agent.service", "aitbc-coordinator.service", "aitbc-power.service")
 CHECK_SECONDS: Final = 20.0
@@ -61,8 +60,7 @@ def _stored(path: Path) -> Any:
 
 def updates(workplace: Workplace) -> Content:
     """Return which versions are installed beside each other, and how far an update is."""
-    chosen = section_of(workplace.settings, UpdateSettings).directory
-    directory = chosen or workplace.data_dir / "versions"
+    directory = versions_of(workplace.settings).path
     if not directory.is_dir():
         return "No update has installed a version on this machine."
     current = directory / "current"

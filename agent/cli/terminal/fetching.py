@@ -37,7 +37,7 @@ def fetch_all(
     settings: Settings, store: ModelStore, model_directory: ModelDirectory, names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Download models one after the other. Raises `AgentError`; exits on Ctrl-C."""
-    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    logs.configure_quietly(settings.log)
     downloads = Downloads(store, model_directory, limits(settings), traffic=owners_traffic(settings))
     fetched = []
     for name in names:

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Literal, Protocol, TextIO, cast
 
 import structlog
 from structlog.dev import plain_traceback
@@ -17,6 +17,7 @@ from agent.cli.terminal.log_file import LogFile
 from agent.cli.terminal.log_lines import readable
 from agent.settings import LogSettings
 from aitbc.cli._controls import harmless, unguarded
+from aitbc.cli._terminal.output import SafeConsole
 
 # Libraries whose routine messages are not printed.
 _QUIET = ("uvicorn", "uvicorn.error", "websockets", "httpx", "httpcore", "alembic")
@@ -103,3 +104,13 @@ def configure(settings: LogSettings, pane: LogSink | None = None, log_file: LogF
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def configure_quietly(settings: LogSettings, level: Literal["warning", "error"] = "error") -> None:
+    """Configure logging for a command, among whose own lines only those of problems should stand."""
+    configure(settings.model_copy(update={"level": level}))
+
+
+def step(text: str) -> None:
+    """Print what a command does now on standard error, so that standard output has only the result."""
+    SafeConsole(stderr=True).print(f"{text} ...")

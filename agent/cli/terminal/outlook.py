@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from agent.cli.terminal.activity import counted
 from aitbc.figures import amounts
 
 
@@ -51,5 +52,6 @@ def _span(earned: Mapping[str, str], share: Decimal = Decimal(1)) -> str:
 
 
 def _basis(outlook: Mapping[str, Any]) -> str:
-    machines = "1 machine" if outlook["machines"] == 1 else f"{outlook['machines']} machines"
-    return f"{outlook['jobs']} paid jobs of {machines} in {outlook['days']} days"
+    return (
+        f"{outlook['jobs']} paid jobs of {counted(outlook['machines'], 'machine')} in {outlook['days']} days"
+    )

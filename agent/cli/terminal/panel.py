@@ -15,7 +15,7 @@ from typing import Any, Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from agent.cli.terminal.activity import malformed, silence
+from agent.cli.terminal.activity import counted, malformed, silence
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import GIBIBYTE
 from agent.miner.runs.idleness import Use
@@ -122,7 +122,7 @@ class _Painter:
             money = Text.assemble(
                 "earned today ",
                 (amounts.in_credits(earned["amount"]), "bold green"),
-                f" from {_count(earned['jobs'])}",
+                f" from {counted(earned['jobs'], 'job')}",
             )
         yield self.apart(state, money)
         for line in view.announcements:
@@ -131,7 +131,7 @@ class _Painter:
     def state(self, status: Mapping[str, Any]) -> Line:
         """Return one line about the current work, or the reason for being idle."""
         jobs = len(status["leases"])
-        work = _count(jobs)
+        work = counted(jobs, "job")
         if status["stopping"]:
             return Text(_stopping(status, work), style="bold yellow")
         if status["paused"]:
@@ -271,10 +271,6 @@ def _connection(status: Mapping[str, Any]) -> tuple[str, str]:
     if status["silent_since"] is None:
         return "not connected to the coordinator", "bold red"
     return f"the coordinator {silence(status['silent_since'])}", "bold red"
-
-
-def _count(jobs: int) -> str:
-    return f"{jobs} {'job' if jobs == 1 else 'jobs'}"
 
 
 def _stopping(status: Mapping[str, Any], work: str) -> str:

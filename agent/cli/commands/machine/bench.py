@@ -11,16 +11,15 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from agent.atomic_file import replace_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
-from agent.configuring.editing import edited
+from agent.configuring.editing import write_values
 from agent.core.values.quantities import format_money, parse_money
 from agent.miner.machine.scores import BenchScore, suggested_prices
 from agent.miner.measuring.bench import Bench, BenchReport
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
-from aitbc.cli._terminal.output import SafeConsole, print_rows
+from aitbc.cli._terminal.output import print_rows
 from aitbc.figures import amounts, sale_units
 from runners.registry import find
 
@@ -71,14 +70,12 @@ def bench(
     reading = reading_from(data_dir, config)
     settings = reading.settings
     target = section_of(settings, MinerSettings).hourly_earnings if per_hour is None else _money(per_hour)
-    # Other log lines would stand between those of the progress.
-    logs.configure(settings.log.model_copy(update={"level": "error"}))
-    progress = SafeConsole(stderr=True)
+    logs.configure_quietly(settings.log)
     measuring = Bench(
         settings,
         services=service or (),
         seconds=seconds,
-        on_step=lambda text: progress.print(f"{text} ..."),
+        on_step=logs.step,
     )
     report = asyncio.run(measuring.measure())
     prices = suggested_prices(report.scores, target)
@@ -115,9 +112,7 @@ def _write(path: Path, prices: dict[str, str], batch: int | None) -> None:
     values: dict[tuple[str, ...], Any] = {("miner", "prices", name): price for name, price in prices.items()}
     if batch is not None:
         values["runners", "batch"] = batch
-    content = path.read_bytes() if path.exists() else b""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, edited(content, values))
+    write_values(path, values)
 
 
 def _batch(scores: list[BenchScore]) -> int | None:

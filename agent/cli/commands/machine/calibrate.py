@@ -12,7 +12,6 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_f
 from agent.cli.terminal import logs
 from agent.miner.machine.calibrations import calibrations_file
 from agent.miner.measuring.calibrate import Calibrate
-from aitbc.cli._terminal.output import SafeConsole
 
 DEFAULT_RUNS: Final = 20
 
@@ -39,14 +38,13 @@ def calibrate(
       aitbc-agent calibrate --service whisper_transcription
     """
     settings = reading_from(data_dir, config).settings
-    logs.configure(settings.log.model_copy(update={"level": "error"}))
-    progress = SafeConsole(stderr=True)
+    logs.configure_quietly(settings.log)
     measuring = Calibrate(
         settings,
         services=service or (),
         models=model or (),
         runs=runs,
-        on_step=lambda text: progress.print(f"{text} ..."),
+        on_step=logs.step,
     )
     report = asyncio.run(measuring.measure())
     if as_json:

@@ -111,8 +111,8 @@ def show(
     """Show every setting with its value and the file, variable or flag that set it."""
     reading = reading_from(data_dir, config)
     rows = [
-        (setting, value, reading.origins.get(setting.key, _DEFAULT))
-        for setting, value in _values(reading)
+        (setting, setting.value_in(reading.settings), reading.origins.get(setting.key, _DEFAULT))
+        for setting in describe(Settings)
         if not changed or setting.key in reading.origins
     ]
     if as_json:
@@ -124,14 +124,6 @@ def show(
     for setting, value, origin in rows:
         text = "(not set)" if value is None else written(_masked(setting, value))
         typer.echo(f"{setting.key} = {text}" + ("" if origin.source == "default" else f"    # {origin}"))
-
-
-def _values(reading: SettingsReading) -> list[tuple[Setting, Any]]:
-    return [(setting, _at(reading.settings, setting.key)) for setting in describe(Settings)]
-
-
-def _at(settings: Settings, key: str) -> Any:
-    return reduce(getattr, key.split("."), settings)
 
 
 def _row(reading: SettingsReading, setting: Setting, origin: Origin) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def doctor(
 async def _examine(settings: Settings) -> list[Diagnostic]:
     from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start faster without it
 
-    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    logs.configure_quietly(settings.log)
     diagnostics = await examine(settings)
     has_coordinator = section_of(settings, MinerSettings).coordinator is None
     if has_coordinator and settings.artifacts.url is not None:
@@ -154,11 +154,7 @@ def _command(text: str) -> str | None:
 
 def _verdict(diagnostics: list[Diagnostic]) -> str:
     counts = Counter(_WORDS[diagnostic.severity] for diagnostic in diagnostics if diagnostic.service is None)
-    numbers = " and ".join(
-        f"{counts[word]} {word}{'' if counts[word] == 1 else 's'}"
-        for word in ("problem", "warning")
-        if counts[word]
-    )
+    numbers = " and ".join(counted(counts[word], word) for word in ("problem", "warning") if counts[word])
     if counts["problem"]:
         return f"This machine cannot work: {numbers}."
     services = [diagnostic.severity == "ok" for diagnostic in diagnostics if diagnostic.service is not None]

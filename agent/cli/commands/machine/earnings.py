@@ -11,6 +11,7 @@ from rich.text import Text
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.cli.terminal.activity import counted
 from agent.cli.terminal.energy import print_jobs, print_periods
 from agent.cli.terminal.outlook import lines
 from agent.core.errors import ConfigurationError
@@ -125,9 +126,8 @@ def _print(earnings: dict[str, Any], energy: dict[str, Any] | None) -> None:
     console.print(
         f"  {available} available, {on_hold} on hold, {pending} on the way, {paid_out} paid out (credits)"
     )
-    jobs = "1 job" if earnings["total_jobs"] == 1 else f"{earnings['total_jobs']} jobs"
     console.print(
-        f"  reputation {earnings['reputation']:.2f} of 5, {jobs}, "
+        f"  reputation {earnings['reputation']:.2f} of 5, {counted(earnings['total_jobs'], 'job')}, "
         f"{100 * earnings['success_rate']:.3g} % successful, {earnings['average_completion_time']:.1f} s on average"
     )
     if earnings["outlook"] is not None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from agent.atomic_file import replace_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
-from agent.configuring.editing import edited
+from agent.configuring.editing import write_values
 from agent.miner.measuring.efficiency import CardEfficiency, Efficiency
-from aitbc.cli._terminal.output import SafeConsole, print_rows
+from aitbc.cli._terminal.output import print_rows
 
 
 def efficiency(
@@ -42,18 +40,19 @@ def efficiency(
       aitbc-agent efficiency --service llm_inference --apply
     """
     reading = reading_from(data_dir, config)
-    logs.configure(reading.settings.log.model_copy(update={"level": "error"}))
-    progress = SafeConsole(stderr=True)
+    logs.configure_quietly(reading.settings.log)
     measuring = Efficiency(
         reading.settings,
         steps=steps,
         services=() if service is None else (service,),
         seconds=seconds,
-        on_step=lambda text: progress.print(f"{text} ..."),
+        on_step=logs.step,
     )
     cards = asyncio.run(measuring.find())
     if apply:
-        _write(reading.file, cards)
+        write_values(
+            reading.file, {("miner", "gpus", card.gpu, "power_limit"): card.best.limit for card in cards}
+        )
     if as_json:
         print_json([{**asdict(card), "best": asdict(card.best)} for card in cards])
         return
@@ -84,12 +83,3 @@ def _print(card: CardEfficiency) -> None:
         for score in card.scores
     ]
     print_rows(("LIMIT", "TAKEN", "SPEED", "OF THE FASTEST", f"{card.unit.upper()} PER KWH"), rows)
-
-
-def _write(path: Path, cards: list[CardEfficiency]) -> None:
-    values: dict[tuple[str, ...], Any] = {
-        ("miner", "gpus", card.gpu, "power_limit"): card.best.limit for card in cards
-    }
-    content = path.read_bytes() if path.exists() else b""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, edited(content, values))

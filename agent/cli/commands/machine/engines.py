@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, print_result, settings_from
 from agent.cli.terminal import logs
 from agent.cli.terminal.fetching import INTERRUPTED, shown
 from agent.core.errors import AgentError
@@ -173,12 +173,11 @@ def rollback(
     settings = _settings(data_dir, config)
     engine = find_engine(load_engines(settings.data_dir), name)
     environment = _installer(settings, name).roll_back(engine)
-    if as_json:
-        print_json({**asdict(environment.record), "path": str(environment.path)})
-    else:
-        typer.echo(
-            f"{name} is now the version in {environment.path}. A running agent uses it after its current jobs."
-        )
+    result = {**asdict(environment.record), "path": str(environment.path)}
+    words = (
+        f"{name} is now the version in {environment.path}. A running agent uses it after its current jobs."
+    )
+    print_result(result, words, as_json=as_json)
 
 
 @app.command("remove")
@@ -235,7 +234,7 @@ def as_text(size: int) -> str:
 
 def _settings(data_dir: Path | None, config: Path | None) -> Settings:
     settings = settings_from(data_dir, config)
-    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    logs.configure_quietly(settings.log)
     return settings
 
 

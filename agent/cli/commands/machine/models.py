@@ -285,7 +285,7 @@ def _notify(settings: Settings, **fields: str) -> None:
 def _unload(settings: Settings, name: str) -> bool:
     """Have a running agent unload a model that no job uses. Return whether it is not loaded now."""
     deadline = time.monotonic() + _UNLOAD_SECONDS
-    while name in _loaded(settings):
+    while name in loaded_models(_status(settings).get("children", ())):
         if time.monotonic() > deadline:
             return False
         _notify(settings, unload=name)
@@ -297,11 +297,6 @@ def _open(settings: Settings) -> tuple[ModelStore, ModelDirectory]:
     return ModelStore(settings.models_dir, load_catalogue(settings.data_dir)), ModelDirectory(
         settings.models_dir
     )
-
-
-def _loaded(settings: Settings) -> set[str]:
-    """Return the models in the memory of this data directory's agent; none if it is not running."""
-    return loaded_models(_status(settings).get("children", ()))
 
 
 def _status(settings: Settings) -> dict[str, Any]:

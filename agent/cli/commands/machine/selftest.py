@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -55,8 +54,7 @@ def selftest(
       aitbc-agent selftest --minutes 10
     """
     settings = settings_from(data_dir, config)
-    # Other log lines would stand between those of the progress.
-    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    logs.configure_quietly(settings.log)
     report = _test(settings, minutes, card or [])
     text = report.model_dump_json(indent=2)
     if json_file == Path("-"):
@@ -71,28 +69,21 @@ def selftest(
 
 def _test(settings: Settings, minutes: float, chosen: list[str]) -> SelftestReport:
     """Test here, or have the running agent test, which lets its jobs end first. Raises `ConfigurationError`, `AgentError`."""
-    progress = SafeConsole(stderr=True)
-
-    def on_step(text: str) -> None:
-        progress.print(f"{text} ...")
-
     directory = DataDirectory(settings.data_dir.absolute() / "miner")
     try:
         directory.lock()
     except ConfigurationError as in_use:
         try:
-            return asyncio.run(_by_agent(settings, minutes, chosen, on_step))
+            return asyncio.run(_by_agent(settings, minutes, chosen))
         except ControlUnavailable:
             raise in_use from None
     try:
-        return asyncio.run(Selftest(settings, minutes=minutes, chosen=chosen, on_step=on_step).run())
+        return asyncio.run(Selftest(settings, minutes=minutes, chosen=chosen, on_step=logs.step).run())
     finally:
         directory.unlock()
 
 
-async def _by_agent(
-    settings: Settings, minutes: float, chosen: list[str], on_step: Callable[[str], None]
-) -> SelftestReport:
+async def _by_agent(settings: Settings, minutes: float, chosen: list[str]) -> SelftestReport:
     before = await ask(settings.data_dir, "status")
     if "selftest" not in before:
         raise AgentError(
@@ -108,7 +99,7 @@ async def _by_agent(
             now = waiting if state["state"] == "waiting" and state["running"] else state["step"]
             if now and now != step:
                 step = now
-                on_step(now)
+                logs.step(now)
     except asyncio.CancelledError:
         # Ctrl-C here is meant for the test. The agent goes on with its jobs.
         await ask(settings.data_dir, "selftest_stop")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_result, settings_from
 from agent.miner.notices.summary import read_summary
 
 
@@ -26,7 +26,4 @@ def summary(
     """
     today = datetime.now(UTC).date()
     latest = read_summary(settings_from(data_dir, config), today - timedelta(days=days - 1), today)
-    if as_json:
-        print_json(asdict(latest))
-    else:
-        typer.echo(latest.text())
+    print_result(asdict(latest), latest.text(), as_json=as_json)

@@ -8,7 +8,7 @@ import typer
 
 from agent.cli import local_api
 from agent.cli.lookups import accounts, deposits, find_account
-from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, DataDir, print_json, print_result, settings_from
 from aitbc.answers.accounts import Booked
 from aitbc.cli._terminal.output import amount_cell, credits_text, moment, print_rows
 
@@ -33,7 +33,8 @@ Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
 @app.command("list")
 def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all accounts with their balances and the amounts held for unfinished jobs."""
-    listed = accounts(settings_from(data_dir))
+    with local_api.administrator(settings_from(data_dir)) as client:
+        listed = accounts(client)
     if as_json:
         print_json(listed)
         return
@@ -59,10 +60,7 @@ def create(
     """Create an account. It then needs money (`accounts credit`) and a key (`keys create --account`)."""
     with local_api.administrator(settings_from(data_dir)) as client:
         account = client.admin.create_account(name)
-    if as_json:
-        print_json(account)
-    else:
-        typer.echo(account.account_id)
+    print_result(account, account.account_id, as_json=as_json)
 
 
 @app.command("credit")
@@ -74,10 +72,9 @@ def credit(
     as_json: AsJson = False,
 ) -> None:
     """Credit money to an account."""
-    settings = settings_from(data_dir)
-    account_id = find_account(settings, account)
-    with local_api.administrator(settings) as client:
-        _print_booked(client.admin.credit(account_id, amount, note=note), as_json=as_json)
+    with local_api.administrator(settings_from(data_dir)) as client:
+        booked = client.admin.credit(find_account(client, account), amount, note=note)
+    _print_booked(booked, as_json=as_json)
 
 
 @app.command("debit")
@@ -92,10 +89,9 @@ def debit(
     as_json: AsJson = False,
 ) -> None:
     """Take money back from an account. Money held for unfinished jobs is not touched."""
-    settings = settings_from(data_dir)
-    account_id = find_account(settings, account)
-    with local_api.administrator(settings) as client:
-        _print_booked(client.admin.debit(account_id, amount, note=note, force=force), as_json=as_json)
+    with local_api.administrator(settings_from(data_dir)) as client:
+        booked = client.admin.debit(find_account(client, account), amount, note=note, force=force)
+    _print_booked(booked, as_json=as_json)
 
 
 @app.command("deposits")
@@ -110,8 +106,8 @@ def list_deposits(
     as_json: AsJson = False,
 ) -> None:
     """List deposits, the credits for payments received outside the coordinator, newest first."""
-    settings = settings_from(data_dir)
-    listed = deposits(settings, None if account is None else find_account(settings, account))
+    with local_api.administrator(settings_from(data_dir)) as client:
+        listed = deposits(client, None if account is None else find_account(client, account))
     if as_json:
         print_json(listed)
         return
@@ -130,7 +126,5 @@ def list_deposits(
 
 
 def _print_booked(booked: Booked, *, as_json: bool) -> None:
-    if as_json:
-        print_json(booked)
-    else:
-        typer.echo(f"The balance of {booked.account_id} is now {credits_text(booked.balance)}.")
+    words = f"The balance of {booked.account_id} is now {credits_text(booked.balance)}."
+    print_result(booked, words, as_json=as_json)

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -115,14 +115,14 @@ def backup(
         # It contains secret keys, which must not stay where nobody looks for them.
         shutil.rmtree(partial)
         raise
-    agent_file.write_private(partial / MANIFEST, _shown(summary))
+    agent_file.write_private(partial / MANIFEST, asdict(summary))
     # Before the rename: a complete name over files that a power failure has emptied would be worse than no backup.
     sync_directory(partial)
     partial.replace(directory)
     # Only now, so that a failure leaves the older ones.
     deleted = [] if keep is None else _delete_old(every, keep)
     if as_json:
-        print_json({"directory": directory.absolute(), "deleted": deleted, **_shown(summary)})
+        print_json({"directory": directory.absolute(), "deleted": deleted, **asdict(summary)})
         return
     files = "without the files of jobs" if summary.artifacts is None else f"{summary.artifacts} files of jobs"
     typer.echo(f"{directory}: {len(summary.files)} files, {summary.leaves} leaves of the log, {files}")
@@ -344,10 +344,6 @@ def _target(settings: Settings, name: str) -> Path:
     if name == DATABASE:
         return sqlite_path(settings.database.url, settings.data_dir)
     return settings.data_dir / name
-
-
-def _shown(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in summary.__slots__}
 
 
 def _read_summary(directory: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.lookups import enrolments, find_enrolment
-from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, DataDir, print_json, print_result, settings_from
 from aitbc.answers.accounts import Enrolment
 from aitbc.cli._terminal.output import moment, print_rows
 
@@ -76,7 +76,8 @@ def _only_this_machine(url: str) -> bool:
 @app.command("list")
 def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all tokens without their secrets, newest first, with the miners that joined with them."""
-    tokens = enrolments(settings_from(data_dir))
+    with local_api.administrator(settings_from(data_dir)) as client:
+        tokens = enrolments(client)
     if as_json:
         print_json(tokens)
         return
@@ -108,11 +109,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a token with immediate effect. Miners that have joined with it stay."""
-    settings = settings_from(data_dir)
-    enrolment_id = find_enrolment(settings, token)
-    with local_api.administrator(settings) as client:
+    with local_api.administrator(settings_from(data_dir)) as client:
+        enrolment_id = find_enrolment(client, token)
         client.admin.revoke_enrolment(enrolment_id)
-    if as_json:
-        print_json({"enrolment_id": enrolment_id, "revoked": True})
-    else:
-        typer.echo(f"{enrolment_id} is revoked.")
+    result = {"enrolment_id": enrolment_id, "revoked": True}
+    print_result(result, f"{enrolment_id} is revoked.", as_json=as_json)

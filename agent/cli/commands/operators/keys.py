@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from agent.cli import local_api
-from agent.cli.lookups import find_account, find_key, find_miner, keys
-from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.cli.lookups import find_account, find_key, find_miner
+from agent.cli.options import AsJson, DataDir, print_json, print_result, settings_from
 from aitbc.answers.accounts import Role
 from aitbc.cli._terminal.output import moment, print_rows
 
@@ -27,7 +27,8 @@ Examples:
 @app.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all keys, without their secrets."""
-    listed = keys(settings_from(data_dir))
+    with local_api.administrator(settings_from(data_dir)) as client:
+        listed = client.admin.keys()
     if as_json:
         print_json(listed)
         return
@@ -57,10 +58,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a key. Its secret is shown only once. A new account has no money until `accounts credit` adds some."""
-    settings = settings_from(data_dir)
-    account_id = None if account is None else find_account(settings, account)
-    miner_id = None if miner is None else find_miner(settings, miner)
-    with local_api.administrator(settings) as client:
+    with local_api.administrator(settings_from(data_dir)) as client:
+        account_id = None if account is None else find_account(client, account)
+        miner_id = None if miner is None else find_miner(client, miner)
         if role is Role.CLIENT and account_id is None:
             account_id = client.admin.create_account(name).account_id
         created = client.admin.create_key(role.value, name, account_id=account_id, miner_id=miner_id)
@@ -78,11 +78,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key with immediate effect."""
-    settings = settings_from(data_dir)
-    key_id = find_key(settings, key)
-    with local_api.administrator(settings) as client:
+    with local_api.administrator(settings_from(data_dir)) as client:
+        key_id = find_key(client, key)
         client.admin.revoke_key(key_id)
-    if as_json:
-        print_json({"key_id": key_id, "revoked": True})
-    else:
-        typer.echo(f"{key_id} is revoked.")
+    print_result({"key_id": key_id, "revoked": True}, f"{key_id} is revoked.", as_json=as_json)

@@ -8,7 +8,8 @@ import typer
 
 from agent.cli import local_api
 from agent.cli.lookups import find_miner
-from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, DataDir, print_json, print_result, settings_from
+from agent.cli.terminal.activity import counted
 from aitbc.answers.miners import MinerSummary
 from aitbc.cli._terminal.output import moment, print_rows
 
@@ -77,28 +78,22 @@ def exclude(
     as_json: AsJson = False,
 ) -> None:
     """End a miner's session, return its running jobs to the queue, and refuse it until `include`."""
-    settings = settings_from(data_dir)
-    miner_id = find_miner(settings, miner)
-    with local_api.administrator(settings) as client:
+    with local_api.administrator(settings_from(data_dir)) as client:
+        miner_id = find_miner(client, miner)
         exclusion = client.admin.exclude_miner(miner_id, reason=reason)
-    if as_json:
-        print_json(exclusion)
-        return
-    jobs = exclusion.requeued_jobs
-    typer.echo(f"{miner_id} is excluded. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")
+    words = (
+        f"{miner_id} is excluded. {counted(exclusion.requeued_jobs, 'running job')} returned to the queue."
+    )
+    print_result(exclusion, words, as_json=as_json)
 
 
 @app.command("include")
 def include(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Readmit an excluded miner. Its agent joins again within five minutes."""
-    settings = settings_from(data_dir)
-    miner_id = find_miner(settings, miner)
-    with local_api.administrator(settings) as client:
+    with local_api.administrator(settings_from(data_dir)) as client:
+        miner_id = find_miner(client, miner)
         client.admin.include_miner(miner_id)
-    if as_json:
-        print_json({"miner_id": miner_id})
-        return
-    typer.echo(f"{miner_id} is included again.")
+    print_result({"miner_id": miner_id}, f"{miner_id} is included again.", as_json=as_json)
 
 
 @app.command("remove")
@@ -107,12 +102,8 @@ def remove(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = Fal
 
     It can join again with an enrolment token. To keep it out, use `exclude`.
     """
-    settings = settings_from(data_dir)
-    miner_id = find_miner(settings, miner)
-    with local_api.administrator(settings) as client:
+    with local_api.administrator(settings_from(data_dir)) as client:
+        miner_id = find_miner(client, miner)
         removal = client.admin.remove_miner(miner_id)
-    if as_json:
-        print_json(removal)
-        return
-    jobs = removal.requeued_jobs
-    typer.echo(f"{miner_id} is removed. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")
+    words = f"{miner_id} is removed. {counted(removal.requeued_jobs, 'running job')} returned to the queue."
+    print_result(removal, words, as_json=as_json)

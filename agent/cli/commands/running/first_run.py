@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Final
 
 import typer
@@ -77,8 +76,7 @@ def _questions(reading: SettingsReading) -> list[_Question]:
     setting = settings_by_key().get(_AUTOMATIC)
     if setting is not None and unset({_AUTOMATIC}) and installation().updates_itself:
         text = "May the agent update itself: off, night, or idle (whenever no job runs)?"
-        default = reduce(getattr, _AUTOMATIC.split("."), reading.settings)
-        questions.append(_Question(text, str(default), _automatic))
+        questions.append(_Question(text, str(setting.value_in(reading.settings)), _automatic))
     return questions
 
 

@@ -7,7 +7,7 @@ import asyncio
 import typer
 
 from agent.cli import agent_file, local_api
-from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_result, settings_from
 from agent.miner.control import ask
 
 
@@ -35,9 +35,7 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
     if agent.miner_id is not None:
         miner = asyncio.run(ask(settings.data_dir, "status"))
         parts["miner"] = "stopping" if miner["stopping"] else f"ok, {miner['connection']}"
-    if as_json:
-        print_json(parts)
-    else:
-        typer.echo("; ".join(f"{part}: {state}" for part, state in parts.items()))
+    words = "; ".join(f"{part}: {state}" for part, state in parts.items())
+    print_result(parts, words, as_json=as_json)
     if not healthy:
         raise typer.Exit(1)

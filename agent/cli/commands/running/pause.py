@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from agent.cli import agent_file
-from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, print_result, settings_from
 from agent.core.errors import AgentError, ConfigurationError
 from agent.core.values.durations import format_duration, parse_duration
 from agent.miner.control import ask
@@ -78,16 +78,14 @@ def resume(
       aitbc-agent resume --gpu 0
     """
     answer = _ask(data_dir, config, "resume", gpu=gpu)
-    if as_json:
-        print_json(answer)
-        return
     remaining_pause = answer[WHOLE] or next(iter(answer["gpus"].values()), None)
     if remaining_pause is None:
-        typer.echo("The miner accepts jobs again.")
+        words = "The miner accepts jobs again."
     elif answer[WHOLE] is not None:
-        typer.echo(f"The miner is still paused {remaining_pause['words']}.")
+        words = f"The miner is still paused {remaining_pause['words']}."
     else:
-        typer.echo(f"The miner accepts jobs again, but a GPU is still paused {remaining_pause['words']}.")
+        words = f"The miner accepts jobs again, but a GPU is still paused {remaining_pause['words']}."
+    print_result(answer, words, as_json=as_json)
 
 
 def drain(
@@ -109,23 +107,19 @@ def drain(
     settings = settings_from(data_dir, config)
     answer = _ask(data_dir, config, "pause", gpu=None, seconds=None, now=False)
     running = answer["running"]
+    draining = f"The miner accepts no more jobs. Jobs still running: {running}."
     if not wait:
-        if as_json:
-            print_json({"drained": running == 0, "running": running})
-        else:
-            typer.echo(_draining(running))
+        print_result({"drained": running == 0, "running": running}, draining, as_json=as_json)
         return
     if running and not as_json:
-        typer.echo(_draining(running))
+        typer.echo(draining)
     remaining_jobs = asyncio.run(_wait(settings.data_dir, limit))
     if remaining_jobs:
         raise AgentError(
             f"The miner is not drained after {format_duration(limit)}. Still left: {remaining_jobs}."
         )
-    if as_json:
-        print_json({"drained": True, "running": 0})
-    else:
-        typer.echo("Drained: no job is running, and all results are sent.")
+    words = "Drained: no job is running, and all results are sent."
+    print_result({"drained": True, "running": 0}, words, as_json=as_json)
 
 
 async def _wait(data_dir: Path, limit: float) -> str | None:
@@ -140,10 +134,6 @@ async def _wait(data_dir: Path, limit: float) -> str | None:
         if time.monotonic() > end:
             return f"{jobs} running jobs, {results} unsent results"
         await asyncio.sleep(POLL_SECONDS)
-
-
-def _draining(running: int) -> str:
-    return f"The miner accepts no more jobs. Jobs still running: {running}."
 
 
 def _ask(data_dir: Path | None, config: Path | None, call: str, **fields: Any) -> dict[str, Any]:

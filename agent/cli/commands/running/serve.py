@@ -86,21 +86,11 @@ def start(
         from agent.cli.commands.running.first_run import ask_owner  # noqa: PLC0415 - services start without it
 
         reading = ask_owner(reading)
-    settings = reading.settings
     with_panel = live.can_show(plain=plain)
     # If the log is redirected to a file, the panel must not take it away from there.
     pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
-    log_file = LogFile(settings.data_dir, settings.log)
-    logs.configure(settings.log, pane, log_file)
-    telemetry.configure()
-    # A watchdog's SIGABRT prints the stack of each thread.
-    faulthandler.enable()
-    updates = UpdateWatch(settings, reading.file)
-    joined = section_of(settings, MinerSettings).coordinator
-    with log_file.recorded("start", joined), agent_file.exclusive(settings):
-        before_start(settings, Notifier().alive)
-        _run(_start(reading, pane or live.LogPane() if with_panel else None, updates))
-    _restart_if_due(updates)
+    panel_log = pane or live.LogPane() if with_panel else None
+    _run(reading, "start", lambda updates: _start(reading, panel_log, updates), pane)
     # The panel leaves nothing on the screen.
     if with_panel:
         typer.echo("The agent has stopped.")
@@ -116,32 +106,37 @@ def coordinator(
       aitbc-agent coordinator --host 0.0.0.0 --port 8420
     """
     reading = reading_from(data_dir, config, coordinator={"host": host, "port": port})
+    _run(reading, "coordinator", lambda updates: _coordinate(reading.settings, updates))
+
+
+def _run(
+    reading: SettingsReading,
+    command: str,
+    agent: Callable[[UpdateWatch], Coroutine[None, None, None]],
+    pane: live.LogPane | None = None,
+) -> None:
+    """Run the agent until it has stopped, or start it again, in this process and in the version that is due.
+
+    Ctrl-C before it handles signals is a normal stop too, not an error that `make start` would report.
+    """
     settings = reading.settings
     log_file = LogFile(settings.data_dir, settings.log)
-    logs.configure(settings.log, log_file=log_file)
+    logs.configure(settings.log, pane, log_file)
     telemetry.configure()
+    # A watchdog's SIGABRT prints the stack of each thread.
     faulthandler.enable()
     updates = UpdateWatch(settings, reading.file)
-    with log_file.recorded("coordinator", None), agent_file.exclusive(settings):
+    joined = section_of(settings, MinerSettings).coordinator if command == "start" else None
+    with log_file.recorded(command, joined), agent_file.exclusive(settings):
         before_start(settings, Notifier().alive)
-        _run(_coordinate(settings, updates))
-    _restart_if_due(updates)
-
-
-def _restart_if_due(updates: UpdateWatch) -> None:
-    """Start the agent again, in this process and in the version that is due."""
+        # If a signal is ignored, as in the background of a script, it stays ignored.
+        if callable(signal.getsignal(signal.SIGINT)):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            uvloop.run(agent(updates))
     if updates.restarting:
         reach("update.drained")
         start_again(tuple(sys.argv[1:]))
-
-
-def _run(agent: Coroutine[None, None, None]) -> None:
-    """Run the agent. Ctrl-C before it handles signals is a normal stop too, not an error that `make start` would report."""
-    # If a signal is ignored, as in the background of a script, it stays ignored.
-    if callable(signal.getsignal(signal.SIGINT)):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    with suppress(KeyboardInterrupt):
-        uvloop.run(agent)
 
 
 async def _start(reading: SettingsReading, pane: live.LogPane | None, updates: UpdateWatch) -> None:

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from agent.cli.options import AsJson, Enroll, print_json, secret_from
+from agent.cli.options import AsJson, Enroll, print_json, reading_from, secret_from
 from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
 from agent.cli.systemd.unit_files import DATA_DIR, HELPER_UNIT, ServiceFiles, ServiceRole
+from agent.configuring.description import variable
 from agent.configuring.reading import load_settings
 from agent.protocol.join_code import parse_join_code
 from agent.updates.installation import InstallationWay, installation
@@ -91,8 +92,15 @@ def install(
     if join is not None:
         code = parse_join_code(secret_from(join, "Join code") or "")
         coordinator, enroll, log_key = code.url, code.enrolment_token, code.log_key
-    changes = _settings(
-        role, coordinator, secret_from(enroll, "Enrolment token"), log_key, host, port, data_dir
+    if role is ServiceRole.COORDINATOR and (coordinator or enroll):
+        raise typer.BadParameter(
+            "A coordinator cannot join another one. Omit --coordinator, --enroll and --join."
+        )
+    enrolment_token = secret_from(enroll, "Enrolment token")
+    changes = _variables(
+        data_dir,
+        miner={"coordinator": coordinator, "enrolment_token": enrolment_token, "log_key": log_key},
+        coordinator={"host": host, "port": port},
     )
     if power_limits and files.account is None:
         raise typer.BadParameter(
@@ -128,35 +136,16 @@ def install(
     _print_next_steps(files, started=not no_start)
 
 
-def _settings(
-    role: ServiceRole,
-    coordinator: str | None,
-    enroll: str | None,
-    log_key: str | None,
-    host: str | None,
-    port: int | None,
-    data_dir: Path | None,
-) -> dict[str, str]:
+def _variables(data_dir: Path | None, **options: dict[str, Any]) -> dict[str, str]:
     """Return the options as environment variables. Raises `ConfigurationError` if a value is not allowed."""
-    if role is ServiceRole.COORDINATOR and (coordinator or enroll):
-        raise typer.BadParameter(
-            "A coordinator cannot join another one. Omit --coordinator, --enroll and --join."
-        )
-    options: dict[str, tuple[str, str, Any]] = {
-        "AITBC_MINER__COORDINATOR": ("miner", "coordinator", coordinator),
-        "AITBC_MINER__ENROLMENT_TOKEN": ("miner", "enrolment_token", enroll),
-        "AITBC_MINER__LOG_KEY": ("miner", "log_key", log_key),
-        "AITBC_COORDINATOR__HOST": ("coordinator", "host", host),
-        "AITBC_COORDINATOR__PORT": ("coordinator", "port", port),
-    }
-    flags: dict[str, Any] = {}
-    for section, name, value in options.values():
-        if value is not None:
-            flags.setdefault(section, {})[name] = value
     # Here, where the operator sees the error, and not in the journal of a service that restarts again and again.
-    load_settings(flags=flags)
-    properties = {name: str(value) for name, (_, _, value) in options.items() if value is not None}
-    return properties if data_dir is None else {**properties, DATA_DIR: str(data_dir.absolute())}
+    flags = reading_from(None, None, **options).flags
+    variables = {
+        variable(f"{section}.{name}"): str(value)
+        for section, values in flags.items()
+        for name, value in values.items()
+    }
+    return variables if data_dir is None else {**variables, DATA_DIR: str(data_dir.absolute())}
 
 
 def _enable_helper(files: ServiceFiles) -> bool:

@@ -13,7 +13,7 @@ from rich.text import Text
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import model_choice
-from agent.cli.terminal.activity import malformed, silence
+from agent.cli.terminal.activity import counted, malformed, silence
 from agent.cli.terminal.energy import print_energy
 from agent.cli.terminal.outlook import in_one_line
 from agent.core.values.durations import format_duration
@@ -111,7 +111,7 @@ def _print_prospects(console: SafeConsole, miner: dict[str, Any]) -> None:
 def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
-        jobs = "1 job" if earned["jobs"] == 1 else f"{earned['jobs']} jobs"
+        jobs = counted(earned["jobs"], "job")
         console.print(f"  earned today (UTC): {amounts.in_credits(earned['amount'])} from {jobs}")
     # An agent that still runs with 0.2.0 knows nothing of these.
     _print_prospects(console, miner)

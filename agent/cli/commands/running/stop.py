@@ -10,7 +10,7 @@ import psutil
 import typer
 
 from agent.cli import agent_file
-from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_result, settings_from
 from agent.core.errors import AgentError
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -37,10 +37,7 @@ def stop(
     settings = settings_from(data_dir, config)
     pid = agent_file.read(settings).pid
     _stop(settings, pid, now=now)
-    if as_json:
-        print_json({"pid": pid, "stopped": True})
-    else:
-        typer.echo("The agent has stopped.")
+    print_result({"pid": pid, "stopped": True}, "The agent has stopped.", as_json=as_json)
 
 
 def stop_agent(settings: Settings) -> None:

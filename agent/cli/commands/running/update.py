@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from agent.cli import agent_file
-from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, print_result, reading_from
 from agent.cli.terminal import logs
 from agent.core.errors import AgentError, ConfigurationError
 from agent.settings import Settings
@@ -59,7 +59,7 @@ def update(
     """
     reading = reading_from(data_dir, config)
     settings = reading.settings
-    logs.configure(settings.log.model_copy(update={"level": "warning"}))
+    logs.configure_quietly(settings.log, "warning")
     if try_check is not None:
         _try(settings, try_check)
         return
@@ -111,14 +111,10 @@ def _become_owner(settings: Settings) -> None:
 
 
 def _print_check(current: str, newer: str | None, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"version": current, "newer": newer})
-    elif newer is None:
-        typer.echo(f"Version {current} is the newest.")
-    else:
-        typer.echo(
-            f"Version {newer} can be installed; {current} is current. Install it with `aitbc-agent update`."
-        )
+    words = f"Version {newer} can be installed; {current} is current. Install it with `aitbc-agent update`."
+    if newer is None:
+        words = f"Version {current} is the newest."
+    print_result({"version": current, "newer": newer}, words, as_json=as_json)
 
 
 def _print(settings: Settings, *, as_json: bool) -> None:
