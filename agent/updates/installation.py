@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from agent.updates.launcher import BASE_FILE
+
 DISTRIBUTION: Final = "aitbc-agent"
-BASE_FILE: Final = "aitbc-base"
-"""A file in an environment that an update has created. It contains the path of the environment that the owner installed."""
 _PACKAGE: Final = f"./{DISTRIBUTION}_VERSION_ARCHITECTURE.deb"
 
 

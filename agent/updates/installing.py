@@ -75,12 +75,9 @@ def install(
     except uv.DiskFull:
         delete(path)
         raise UpdateDelayed(_FULL.format(versions.path)) from None
-    except uv.InstallationFailed as error:
+    except (uv.InstallationFailed, OSError) as error:
         delete(path)
         # A file with another digest is not the release's; the index may have the right one later, after its operator has repaired it.
-        raise UpdateDelayed(f"Version {release.version} was not installed: {error}.") from None
-    except OSError as error:
-        delete(path)
         raise UpdateDelayed(f"Version {release.version} was not installed: {error}.") from None
     except AgentError:
         delete(path)

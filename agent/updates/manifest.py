@@ -42,7 +42,6 @@ FORMAT: Final = 1
 MAX_BYTES: Final = 16 * 1024 * 1024
 """A manifest's size is about that of its lock file, some hundred kilobytes."""
 KEYS: Final = Path(__file__).with_name("release_keys.toml")
-_PIECE: Final = 1024 * 1024
 _AGAIN: Final = "Get the release's files again."
 
 
@@ -152,13 +151,11 @@ class Manifest(_Read):
             raise FileDiffers(
                 f"{path.name} has {size} bytes, but the file of release {self.version} has {expected.size}. {advice}"
             )
-        digest = hashlib.sha256()
         with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-        if digest.hexdigest() != expected.sha256:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected.sha256:
             raise FileDiffers(
-                f"{path.name} has the SHA-256 {digest.hexdigest()}, but the file of release {self.version} has "
+                f"{path.name} has the SHA-256 {digest}, but the file of release {self.version} has "
                 f"{expected.sha256}. {advice}"
             )
 

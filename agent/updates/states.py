@@ -122,11 +122,6 @@ class UpdateState:
             return self._rest()
         return replace(self._rest(), last=Outcome(UpdateEnding.FAILED, former, "", now, reason))
 
-    def abandon(self) -> UpdateState:
-        """Forget a version that was not yet on trial."""
-        self._require(Phase.IDLE, Phase.PREPARING, Phase.PREPARED)
-        return self._rest()
-
     def prepared(self) -> UpdateState:
         """It is installed, and its own checks pass on this machine."""
         self._require(Phase.PREPARING)

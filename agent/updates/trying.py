@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from agent.child_environment import inherited
 from agent.fault_points import VARIABLE, reach
@@ -115,8 +115,3 @@ def _variables() -> dict[str, str]:
 
 def _nice() -> None:
     os.nice(NICENESS)
-
-
-def report(problems: dict[str, Any]) -> str:
-    """Return the answer of a check, in the form that `Trying` of this and of other versions reads."""
-    return json.dumps({"problems": problems})

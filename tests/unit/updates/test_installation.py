@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.updates.installation import BASE_FILE, InstallationWay, installation
+from agent.updates.installation import InstallationWay, installation
+from agent.updates.launcher import BASE_FILE
 
 ROOT = Path(__file__).parents[3]
 

@@ -25,7 +25,6 @@ STEPS = {
     "refuse": lambda state: state.refuse("1", "no signature", 1.0),
     "reject": lambda state: state.reject("it does not start", 1.0, lasting=True),
     "reject for now": lambda state: state.reject("the disk is full", 1.0, lasting=False),
-    "abandon": lambda state: state.abandon(),
     "prepared": lambda state: state.prepared(),
     "due": lambda state: state.make_due(),
     "begin": lambda state: state.begin("backup"),
