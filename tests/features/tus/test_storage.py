@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from agent.coordinator.features.tus import uploads
-from agent.coordinator.features.tus.turns import UploadStore
-from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
+from agent.coordinator.features.tus.store import UploadRecord
+from agent.coordinator.features.tus.turns import Interrupted, UploadStore
+from agent.coordinator.features.tus.uploads import Part
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal

@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from agent.coordinator import hooks
 from agent.coordinator.blobs.store import Stored
@@ -23,6 +24,7 @@ from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.operations.files.artifacts import add_outputs, leases_for
+from agent.coordinator.routes._callers import RequestBody
 from agent.coordinator.store import artifacts, locks
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import StoredOutput
@@ -30,13 +32,14 @@ from agent.core.errors import (
     ChecksumMismatch,
     Conflict,
     NotFound,
-    PayloadTooLarge,
     RateLimitExceeded,
     ServiceUnavailable,
     ValidationFailed,
 )
 from agent.core.values.file_names import clean_file_name
+from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time
+from aitbc.answers import fields
 from aitbc.answers.files import Artifact, DirectPart, DirectUpload
 
 PART_SIZE: Final = 16 * 2**20
@@ -53,19 +56,31 @@ EXPIRED_AT_ONCE: Final = 100
 _checks: set[asyncio.Task[None]] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file to come. `sha256` is in hex, None if it is known only at the end; `in_parts` asks for parts, which can be resumed.
+Digest = Annotated[
+    str,
+    Field(
+        pattern="^[0-9a-f]{64}$",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ),
+]
 
-    `lease` is the job's id and the fence, for miners.
-    """
 
-    size: int
-    sha256: str | None
-    media_type: str
-    file_name: str | None
-    in_parts: bool
-    lease: tuple[str, int] | None
+class NewDirectUpload(RequestBody):
+    """A file to come: its size in bytes and, if known, its SHA-256 (hex)."""
+
+    size: int = Field(ge=0, le=2**53 - 1, examples=[1048576])
+    sha256: Digest | None = None
+    media_type: str | None = Field(default=None, max_length=255, examples=["video/mp4"])
+    name: str | None = Field(default=None, max_length=1000, examples=["film.mp4"])
+    in_parts: bool = Field(
+        default=False, description="Whether to send the file in parts, so that it can be resumed"
+    )
+    job_id: fields.JobId | None = Field(
+        default=None, description="For miners: the job to which the file belongs"
+    )
+    fence: int | None = Field(
+        default=None, ge=1, le=2**53 - 1, description="For miners: the fence of the job's lease"
+    )
 
 
 def transfers(context: Context) -> S3Transfers:
@@ -76,16 +91,15 @@ def transfers(context: Context) -> S3Transfers:
     return direct
 
 
-async def begin(context: Context, who: Caller | Session, file: NewFile) -> DirectUpload:
+async def begin(context: Context, who: Caller | Session, file: NewDirectUpload) -> DirectUpload:
     """Reserve space for a file, and return its first requests. An interrupted upload of the same file continues.
 
     Raises `NotFound` if files cannot be sent to the store, `PayloadTooLarge`, `InsufficientStorage`, `RateLimitExceeded`, `StaleLease`.
     """
     direct = transfers(context)
-    if file.size > context.settings.max_artifact:
-        limit = context.settings.max_artifact
-        raise PayloadTooLarge(f"An artifact may have at most {limit} bytes.", {"limit": limit})
-    if isinstance(who, Session) and file.lease is None:
+    quota.check_size(context, file.size)
+    is_miner = isinstance(who, Session)
+    if is_miner and (file.job_id is None or file.fence is None):
         raise ValidationFailed(
             "A miner can store files only for a job that it runs.",
             {"job_id": "name the job and the fence of its lease"},
@@ -100,12 +114,12 @@ async def begin(context: Context, who: Caller | Session, file: NewFile) -> Direc
     record = DirectUploadRecord(
         upload_id=context.new_id("upload"),
         owner=_owner(who),
-        job_id=file.lease[0] if isinstance(who, Session) and file.lease else None,
-        fence=file.lease[1] if isinstance(who, Session) and file.lease else None,
+        job_id=file.job_id if is_miner else None,
+        fence=file.fence if is_miner else None,
         size=file.size,
         sha256=file.sha256,
-        media_type=file.media_type,
-        file_name=clean_file_name(file.file_name),
+        media_type=clean_media_type(file.media_type),
+        file_name=clean_file_name(file.name),
         blob=blob,
         # Outside the transaction, which must not wait for another server.
         multipart_id=None if in_one_request else await direct.begin(blob),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter, status
 from pydantic import Field
 
 from agent.coordinator.features.s3 import direct
-from agent.coordinator.features.s3.direct import NewFile
+from agent.coordinator.features.s3.direct import Digest, NewDirectUpload
 from agent.coordinator.features.s3.transfers import S3Transfers
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import ClientOrSession, ContextOf, RequestBody
@@ -21,37 +19,10 @@ from agent.core.errors import (
     PayloadTooLarge,
     StaleLease,
 )
-from agent.core.values.media_types import clean_media_type
 from aitbc.answers import fields
 from aitbc.answers.files import DirectTransferOffer, DirectUpload
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/direct-uploads", tags=["Uploads"])
-
-Digest = Annotated[
-    str,
-    Field(
-        pattern="^[0-9a-f]{64}$",
-        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
-    ),
-]
-
-
-class NewDirectUpload(RequestBody):
-    """A file to come: its size in bytes and, if known, its SHA-256 (hex)."""
-
-    size: int = Field(ge=0, le=2**53 - 1, examples=[1048576])
-    sha256: Digest | None = None
-    media_type: str | None = Field(default=None, max_length=255, examples=["video/mp4"])
-    name: str | None = Field(default=None, max_length=1000, examples=["film.mp4"])
-    in_parts: bool = Field(
-        default=False, description="Whether to send the file in parts, so that it can be resumed"
-    )
-    job_id: fields.JobId | None = Field(
-        default=None, description="For miners: the job to which the file belongs"
-    )
-    fence: int | None = Field(
-        default=None, ge=1, le=2**53 - 1, description="For miners: the fence of the job's lease"
-    )
 
 
 class StoredPart(RequestBody):
@@ -91,16 +62,7 @@ async def begin(context: ContextOf, who: ClientOrSession, request: NewDirectUplo
 
     Answers 404 if this coordinator stores files itself. The URLs can be used for some minutes.
     """
-    lease = None if request.job_id is None or request.fence is None else (request.job_id, request.fence)
-    file = NewFile(
-        size=request.size,
-        sha256=request.sha256,
-        media_type=clean_media_type(request.media_type),
-        file_name=request.name,
-        in_parts=request.in_parts,
-        lease=lease,
-    )
-    return await direct.begin(context, who, file)
+    return await direct.begin(context, who, request)
 
 
 @router.post(

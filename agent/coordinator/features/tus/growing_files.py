@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from agent.atomic_file import sync_directory
 from agent.coordinator.blobs.directory import ArtifactDirectory, disk_error
-from agent.coordinator.blobs.store import CHUNK, Cover, Stored
+from agent.coordinator.blobs.store import CHUNK, Stored
 from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, UploadSegment
 from agent.coordinator.features.tus.turns import (
     CHECKPOINT_BYTES,
     CHECKPOINT_SECONDS,
     TURN_SECONDS,
     Body,
+    GrowingUpload,
     Save,
     TurnState,
     UploadStore,
@@ -36,17 +37,13 @@ class UploadDirectory(UploadStore):
     """The files of unfinished uploads in a directory below that of artifacts, each named by its upload's id."""
 
     def __init__(self, artifacts: ArtifactDirectory, *, silence_seconds: float) -> None:
-        super().__init__()
+        super().__init__(silence_seconds)
         self._root = artifacts.root / UPLOADS
         self._root.mkdir(parents=True, exist_ok=True)
         self._artifacts = artifacts
-        self._silence_seconds = silence_seconds
 
-    @asynccontextmanager
-    async def turn(self, upload_id: str) -> AsyncIterator[GrowingFile]:
-        """Become the upload's only writer. See `UploadStore`."""
-        async with self.take(upload_id) as state:
-            yield GrowingFile(self._root / upload_id, state, self._artifacts, self._silence_seconds)
+    def _growing(self, upload_id: str, state: TurnState) -> GrowingFile:
+        return GrowingFile(self._root / upload_id, state, self._artifacts, self._silence_seconds)
 
     async def older_than(self, moment: float) -> list[str]:
         """Return the uploads whose files were last changed before `moment` (seconds since the epoch)."""
@@ -66,16 +63,15 @@ class UploadDirectory(UploadStore):
         await asyncio.to_thread((self._root / upload_id).unlink, missing_ok=True)
 
 
-class GrowingFile:
+class GrowingFile(GrowingUpload):
     """The file of one upload, during a turn."""
 
     def __init__(
         self, path: Path, state: TurnState, artifacts: ArtifactDirectory, silence_seconds: float
     ) -> None:
+        super().__init__(state, silence_seconds)
         self.path = path
-        self._state = state
         self._artifacts = artifacts
-        self._silence_seconds = silence_seconds
 
     async def publish(self, artifact_id: str | None, size: int, segments: Sequence[UploadSegment]) -> Stored:  # noqa: ARG002 - the other store needs it
         """Make the complete upload a blob. See `GrowingUpload`."""
@@ -86,18 +82,7 @@ class GrowingFile:
         digest = artifact_id.removeprefix("sha256:")
         return Stored(artifact_id, size, await self._artifacts.adopt(self.path, digest, self.path.name))
 
-    async def append(
-        self,
-        chunks: AsyncGenerator[bytes, None],
-        save: Save,
-        *,
-        start: int,
-        limit: int,
-        cover: Cover,
-        checksum: Checksum | None = None,
-    ) -> None:
-        """Append the body. See `GrowingUpload`."""
-        body = Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
+    async def _receive(self, body: Body, save: Save, start: int, checksum: Checksum | None) -> None:
         try:
             with await self._opened(start, save) as file:
                 if checksum is None:
@@ -112,8 +97,6 @@ class GrowingFile:
         except BaseException:
             self._state.forget_digest()  # the hashed bytes may never have been recorded
             raise
-        if body.ended is not None:
-            raise body.ended
 
     async def _opened(self, start: int, save: Save | None = None) -> BinaryIO:
         """Return the file, locked against the requests of other replicas. Raises `Locked` if one does not end.
@@ -167,10 +150,7 @@ class GrowingFile:
         async for block in body.blocks():
             await asyncio.to_thread(self._write, file, block)
             if self._state.hashed - saved >= CHECKPOINT_BYTES or now() - saved_at >= CHECKPOINT_SECONDS:
-                # Synced before the length is saved: the client never learns of bytes that a power failure could take.
-                await asyncio.to_thread(os.fsync, file.fileno())
-                reach("upload.synced")
-                await save(self._state.hashed, (), self._state.digest.hexdigest())
+                await self._sync(file, save)
                 saved, saved_at = self._state.hashed, now()
         if isinstance(body.ended, PayloadTooLarge):
             # Refused bytes are removed from the disk immediately. The bytes of earlier requests remain.
@@ -178,9 +158,7 @@ class GrowingFile:
             await save(self._state.hashed, (), self._state.digest.hexdigest())
             await asyncio.to_thread(file.truncate, self._state.hashed)
             return
-        await asyncio.to_thread(os.fsync, file.fileno())
-        reach("upload.synced")
-        await save(self._state.hashed, (), self._state.digest.hexdigest())
+        await self._sync(file, save)
 
     async def _append_checked(self, file: BinaryIO, body: Body, save: Save, checksum: Checksum) -> None:
         former = self._state.digest.copy(), self._state.hashed
@@ -196,6 +174,10 @@ class GrowingFile:
             raise body.ended or ChecksumMismatch(
                 "The received bytes do not match the checksum; send them again."
             )
+        await self._sync(file, save)
+
+    async def _sync(self, file: BinaryIO, save: Save) -> None:
+        # Synced before the length is saved: the client never learns of bytes that a power failure could take.
         await asyncio.to_thread(os.fsync, file.fileno())
         reach("upload.synced")
         await save(self._state.hashed, (), self._state.digest.hexdigest())

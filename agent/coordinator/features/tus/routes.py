@@ -18,7 +18,9 @@ from agent.coordinator.features.tus.errors import (
     UnsupportedVersion,
 )
 from agent.coordinator.features.tus.headers import CHECKSUMS, EXTENSIONS, MEDIA_TYPE, VERSION, parse_checksum
-from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
+from agent.coordinator.features.tus.store import UploadRecord
+from agent.coordinator.features.tus.turns import Interrupted
+from agent.coordinator.features.tus.uploads import Part
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.coordinator.routes._declare import body, errors, headers

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from agent.coordinator.blobs.store import BLOBS, Cover, NamedBlobs, Stored
+from agent.coordinator.blobs.store import BLOBS, NamedBlobs, Stored
 from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, UploadSegment
 from agent.coordinator.features.tus.turns import (
     CHECKPOINT_BYTES,
     CHECKPOINT_SECONDS,
     Body,
+    GrowingUpload,
     Save,
     TurnState,
     UploadStore,
@@ -33,17 +33,13 @@ class SegmentedUploads(UploadStore):
     """See `UploadStore`."""
 
     def __init__(self, blobs: NamedBlobs, *, silence_seconds: float) -> None:
-        super().__init__()
+        super().__init__(silence_seconds)
         self._blobs = blobs
-        self._silence_seconds = silence_seconds
 
-    @asynccontextmanager
-    async def turn(self, upload_id: str) -> AsyncIterator[SegmentedUpload]:
-        """Become the upload's only writer. See `UploadStore`."""
-        async with self.take(upload_id) as state:
-            yield SegmentedUpload(upload_id, state, self._blobs, self._silence_seconds)
+    def _growing(self, upload_id: str, state: TurnState) -> SegmentedUpload:
+        return SegmentedUpload(upload_id, state, self._blobs, self._silence_seconds)
 
-    async def older_than(self, moment: float) -> list[str]:  # noqa: ARG002 - as the protocol has it
+    async def older_than(self, moment: float) -> list[str]:  # noqa: ARG002 - the other store needs it
         """Return nothing: segments are blobs, which are listed as such."""
         return []
 
@@ -51,27 +47,15 @@ class SegmentedUploads(UploadStore):
         """Do nothing: segments are removed by their names."""
 
 
-class SegmentedUpload:
+class SegmentedUpload(GrowingUpload):
     """The segments of one upload, during a turn. See `GrowingUpload`."""
 
     def __init__(self, upload_id: str, state: TurnState, blobs: NamedBlobs, silence_seconds: float) -> None:
+        super().__init__(state, silence_seconds)
         self._upload_id = upload_id
-        self._state = state
         self._blobs = blobs
-        self._silence_seconds = silence_seconds
 
-    async def append(
-        self,
-        chunks: AsyncGenerator[bytes, None],
-        save: Save,
-        *,
-        start: int,
-        limit: int,
-        cover: Cover,
-        checksum: Checksum | None = None,
-    ) -> None:
-        """Append the body. See `GrowingUpload`."""
-        body = Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
+    async def _receive(self, body: Body, save: Save, start: int, checksum: Checksum | None) -> None:
         stored: list[UploadSegment] = []
         try:
             await self._append(body, save, start, checksum, stored)
@@ -79,8 +63,6 @@ class SegmentedUpload:
             # Pieces that were stored and not saved belong to no row; the cancellation must not prevent their removal.
             await asyncio.shield(self._discard(stored))
             raise
-        if body.ended is not None:
-            raise body.ended
 
     async def _append(
         self, body: Body, save: Save, start: int, checksum: Checksum | None, unsaved: list[UploadSegment]

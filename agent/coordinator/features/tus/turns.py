@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from agent.coordinator.blobs.store import CHUNK, Cover, Stored
 from agent.coordinator.features.tus.headers import Checksum, UploadSegment
@@ -70,8 +71,12 @@ class TurnState:
             self.silence.reschedule(0)
 
 
-class GrowingUpload(Protocol):
+class GrowingUpload(ABC):
     """The received bytes of one upload, during a turn."""
+
+    def __init__(self, state: TurnState, silence_seconds: float) -> None:
+        self._state = state
+        self._silence_seconds = silence_seconds
 
     async def append(
         self,
@@ -90,7 +95,16 @@ class GrowingUpload(Protocol):
         or the bound of `cover`, and `ChecksumMismatch`, both discarding the body; `NotFound` if stored bytes were lost;
         `ServiceUnavailable` if the store fails.
         """
+        body = Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
+        await self._receive(body, save, start, checksum)
+        if body.ended is not None:
+            raise body.ended
 
+    @abstractmethod
+    async def _receive(self, body: Body, save: Save, start: int, checksum: Checksum | None) -> None:
+        """Store the body as far as it arrives."""
+
+    @abstractmethod
     async def publish(self, artifact_id: str | None, size: int, segments: Sequence[UploadSegment]) -> Stored:
         """Make the complete upload of `size` bytes a blob; `artifact_id` is as saved. May be repeated.
 
@@ -101,11 +115,12 @@ class GrowingUpload(Protocol):
 class UploadStore:
     """The bytes of unfinished uploads, and the states of these by their ids. Its kinds say where the bytes are."""
 
-    def __init__(self) -> None:
+    def __init__(self, silence_seconds: float) -> None:
+        self._silence_seconds = silence_seconds
         self._states: dict[str, TurnState] = {}
 
-    def turn(self, upload_id: str) -> AbstractAsyncContextManager[GrowingUpload]:
-        """Become the upload's only writer in this process, interrupting the current one. Raises `Locked` if that does not end."""
+    def _growing(self, upload_id: str, state: TurnState) -> GrowingUpload:
+        """Return an upload for its only writer."""
         raise NotImplementedError
 
     async def older_than(self, moment: float) -> list[str]:
@@ -120,8 +135,8 @@ class UploadStore:
         """Do nothing: the store of blobs has the connections."""
 
     @asynccontextmanager
-    async def take(self, upload_id: str) -> AsyncIterator[TurnState]:
-        """Become the upload's only writer, interrupting the current one. Raises `Locked` if that does not end in time."""
+    async def turn(self, upload_id: str) -> AsyncIterator[GrowingUpload]:
+        """Become the upload's only writer in this process, interrupting the current one. Raises `Locked` if that does not end in time."""
         state = self._states.setdefault(upload_id, TurnState())
         state.waiting += 1
         try:
@@ -135,7 +150,7 @@ class UploadStore:
             state.waiting -= 1
         try:
             state.superseded = False
-            yield state
+            yield self._growing(upload_id, state)
         finally:
             state.lock.release()
             # States are stored for the digests that they have, but not without a bound.

@@ -33,19 +33,6 @@ from agent.core.values.quantities import format_time
 from aitbc.answers.accounts import Role
 from aitbc.answers.files import Upload
 
-__all__ = [
-    "Interrupted",
-    "Part",
-    "UploadRecord",
-    "append",
-    "create",
-    "expire_due",
-    "find",
-    "resume",
-    "terminate",
-    "view",
-]
-
 EXPIRED_AT_ONCE: Final = 100
 """Uploads that one maintenance round removes."""
 TURN_CHECK_SECONDS: Final = 2.0
@@ -70,15 +57,14 @@ async def create(
 
     Raises `PayloadTooLarge`, `RateLimitExceeded` for too many unfinished uploads, `ValidationFailed`, and as `append` does.
     """
-    if caller.account_id is None:
-        raise Conflict("Uploads belong to an account; use a client's key.")
+    account_id = caller.account_of("Uploads")
     # Checked now: an upload that cannot become an artifact should fail before its bytes are sent.
     parse_metadata(metadata)
-    _check_size(context, length or 0)
+    quota.check_size(context, length or 0)
     now = context.clock()
     upload = UploadRecord(
         upload_id=context.new_id("upload"),
-        account_id=caller.account_id,
+        account_id=account_id,
         length=length,
         received=0,
         metadata=metadata,
@@ -96,14 +82,6 @@ async def create(
 async def _nothing() -> AsyncGenerator[bytes, None]:
     """The body of an empty file."""
     yield b""
-
-
-def _check_size(context: Context, size: int) -> None:
-    if size > context.settings.max_artifact:
-        raise PayloadTooLarge(
-            f"An artifact may have at most {context.settings.max_artifact} bytes.",
-            {"limit": context.settings.max_artifact},
-        )
 
 
 def _create(connection: Connection, context: Context, upload: UploadRecord) -> None:
@@ -207,7 +185,7 @@ async def _with_length(context: Context, upload: UploadRecord, length: int) -> U
             "The upload's length is not valid.",
             {"Upload-Length": "must be at least the bytes received, and cannot change once stated"},
         )
-    _check_size(context, length)
+    quota.check_size(context, length)
     return await context.database.write(_set_length, context, upload, length)
 
 

@@ -204,6 +204,13 @@ async def reserving(
         reservation.release()
 
 
+def check_size(context: Context, size: int) -> None:
+    """Raise `PayloadTooLarge` if a file is larger than an artifact may be."""
+    limit = context.settings.max_artifact
+    if size > limit:
+        raise PayloadTooLarge(f"An artifact may have at most {limit} bytes.", {"limit": limit})
+
+
 @asynccontextmanager
 async def receiving(
     context: Context, budgets: Sequence[Budget], chunks: AsyncIterable[bytes], size: int | None
@@ -213,9 +220,7 @@ async def receiving(
     Raises `PayloadTooLarge`, before reading anything if the announced `size` does not fit, `InsufficientStorage`,
     `ServiceUnavailable`.
     """
-    limit = context.settings.max_artifact
-    if size is not None and size > limit:
-        raise PayloadTooLarge(f"An artifact may have at most {limit} bytes.", {"limit": limit})
+    check_size(context, size or 0)
     async with reserving(context, budgets, size) as reservation:
         stored = await context.files.blobs.store(chunks, reservation.cover)
         try:
