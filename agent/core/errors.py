@@ -268,6 +268,11 @@ class ValidationFailed(ApiError):
         super().__init__(message, {"fields": dict(fields or {})})
 
 
+def invalid_request(fields: Mapping[str, str]) -> ValidationFailed:
+    """Return the error for a request with these invalid fields."""
+    return ValidationFailed("The request is not valid.", fields)
+
+
 class ReceiptInvalid(ValidationFailed):
     """A miner's statement does not match its lease, its results or its key."""
 

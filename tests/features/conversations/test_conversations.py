@@ -62,10 +62,9 @@ def test_a_response_of_the_background_joins_it_once(ai: OpenAI, miner: ScriptedM
     assert answer.status == "completed"
 
     async def again(context: Context) -> None:
-        store = context.part(StoredConversations)
-        caller = Caller(Role.ADMIN)
-        stored_response = await store.find(context, caller, response.id)
-        await store.finish(context, stored_response, stored_response.answer)
+        store, database = context.part(StoredConversations), context.database
+        stored_response = await database.read(store.find, Caller(Role.ADMIN), response.id)
+        await database.write(store.finish, stored_response, stored_response.answer, context.clock())
 
     served.do(again)
     items: list[Any] = list(ai.conversations.items.list(conversation.id, order="asc"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from agent.coordinator.features.batches.states import BatchStatus
+from agent.coordinator.features.client_apis.item_pages import ObjectPage
 from aitbc.answers.fields import example
 
 _FILE = {
@@ -26,6 +27,11 @@ _BATCH = {
 }  # fmt: skip
 
 
+def _page_of(element: dict[str, Any]) -> ConfigDict:
+    ids = dict.fromkeys(("first_id", "last_id"), element["id"])
+    return example({"object": "list", "data": [element], **ids, "has_more": False})
+
+
 class FileObject(BaseModel, defer_build=True):
     """A file. `bytes` is its size."""
 
@@ -41,24 +47,12 @@ class FileObject(BaseModel, defer_build=True):
     status: Literal["processed"] = "processed"
 
 
-class FileObjects(BaseModel, defer_build=True):
+class FileObjects(ObjectPage):
     """A page of files."""
 
-    model_config = example(
-        {
-            "object": "list",
-            "data": [_FILE],
-            "first_id": _FILE["id"],
-            "last_id": _FILE["id"],
-            "has_more": False,
-        }
-    )
+    model_config = _page_of(_FILE)
 
-    object: Literal["list"] = "list"
     data: list[FileObject]
-    first_id: str
-    last_id: str
-    has_more: bool
 
 
 class FileDeleted(BaseModel, defer_build=True):
@@ -128,21 +122,9 @@ class BatchObject(BaseModel, defer_build=True):
     metadata: dict[str, Any] | None = None
 
 
-class BatchObjects(BaseModel, defer_build=True):
+class BatchObjects(ObjectPage):
     """A page of batches."""
 
-    model_config = example(
-        {
-            "object": "list",
-            "data": [_BATCH],
-            "first_id": _BATCH["id"],
-            "last_id": _BATCH["id"],
-            "has_more": False,
-        }
-    )
+    model_config = _page_of(_BATCH)
 
-    object: Literal["list"] = "list"
     data: list[BatchObject]
-    first_id: str
-    last_id: str
-    has_more: bool

@@ -25,7 +25,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files.artifacts import ArtifactRecord
 from agent.coordinator.routes._callers import RequestBody
 from agent.coordinator.store import artifacts, idempotency, locks
-from agent.core.errors import Conflict, NotFound, RateLimitExceeded, ValidationFailed
+from agent.core.errors import Conflict, NotFound, RateLimitExceeded, invalid_request
 from agent.sections import section_of
 from aitbc.canonical import canonical_json, sha256_hex
 
@@ -69,18 +69,16 @@ async def create(context: Context, caller: Caller, request: BatchCreation, key: 
     account_id = caller.account_of("Batches")
     endpoints = context.part(BatchSender).endpoints
     if request.endpoint not in endpoints:
-        raise ValidationFailed(
-            "The request is not valid.", {"endpoint": f"must be one of {', '.join(endpoints)}"}
-        )
+        raise invalid_request({"endpoint": f"must be one of {', '.join(endpoints)}"})
     file = await files.find(context, caller, request.input_file_id)
     if file.purpose != files.BATCH:
         problem = f"the purpose of the file is {file.purpose}; upload it with the purpose {files.BATCH}"
-        raise ValidationFailed("The request is not valid.", {"input_file_id": problem})
+        raise invalid_request({"input_file_id": problem})
     limit = section_of(context.settings, BatchSettings).max_batch_file
     if file.size > limit:
         problem = f"the file has {file.size} bytes; a batch may have at most {limit}, so divide it"
-        raise ValidationFailed("The request is not valid.", {"input_file_id": problem})
-    now = context.clock()
+        raise invalid_request({"input_file_id": problem})
+    now, expiry = context.clock(), request.output_expires_after
     record = ApiBatch(
         batch_id=context.new_id("batch"),
         account_id=account_id,
@@ -90,9 +88,7 @@ async def create(context: Context, caller: Caller, request: BatchCreation, key: 
         input_file_id=file.file_id,
         input_artifact=file.artifact_id,
         metadata=None if request.metadata is None else json.dumps(request.metadata),
-        output_seconds=None
-        if request.output_expires_after is None
-        else float(request.output_expires_after.seconds),
+        output_seconds=None if expiry is None else float(expiry.seconds),
         created_at=now,
         expires_at=now + WINDOW_SECONDS,
     )
@@ -146,13 +142,7 @@ async def get(context: Context, caller: Caller, batch_id: str) -> BatchObject:
 async def page(context: Context, caller: Caller, limit: int, after_id: str | None) -> BatchObjects:
     """Return a page of the caller's batches, newest first."""
     records = await context.database.read(store.batches_of, caller.account_of("Batches"), limit + 1, after_id)
-    data = [view(record) for record in records[:limit]]
-    return BatchObjects(
-        data=data,
-        first_id=data[0].id if data else "",
-        last_id=data[-1].id if data else "",
-        has_more=len(records) > limit,
-    )
+    return BatchObjects.of([view(record) for record in records], limit)
 
 
 async def cancel(context: Context, caller: Caller, batch_id: str) -> BatchObject:
@@ -194,14 +184,8 @@ def view(record: ApiBatch) -> BatchObject:
         output_file_id=record.output_file_id,
         error_file_id=record.error_file_id,
         created_at=int(record.created_at),
-        in_progress_at=record.moment(BatchStatus.IN_PROGRESS),
         expires_at=int(record.expires_at),
-        finalizing_at=record.moment(BatchStatus.FINALIZING),
-        completed_at=record.moment(BatchStatus.COMPLETED),
-        failed_at=record.moment(BatchStatus.FAILED),
-        expired_at=record.moment(BatchStatus.EXPIRED),
-        cancelling_at=record.moment(BatchStatus.CANCELLING),
-        cancelled_at=record.moment(BatchStatus.CANCELLED),
+        **{f"{status}_at": int(entered_at) for status, entered_at in json.loads(record.moments).items()},
         request_counts=RequestCounts(total=record.total, completed=record.completed, failed=record.failed),
         metadata=None if record.metadata is None else json.loads(record.metadata),
     )

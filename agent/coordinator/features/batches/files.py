@@ -104,13 +104,7 @@ async def page(
         after_id,
         newest_first=newest_first,
     )
-    data = [view(record) for record in records[:limit]]
-    return FileObjects(
-        data=data,
-        first_id=data[0].id if data else "",
-        last_id=data[-1].id if data else "",
-        has_more=len(records) > limit,
-    )
+    return FileObjects.of([view(record) for record in records], limit)
 
 
 async def find(context: Context, caller: Caller, file_id: str) -> FileRecord:

@@ -11,7 +11,7 @@ from agent.coordinator.features.batches.lines import LineInvalid, lines_of, read
 from agent.coordinator.features.batches.settings import BatchSettings
 from agent.coordinator.features.batches.states import BatchStatus
 from agent.coordinator.features.batches.store import ApiBatch
-from agent.coordinator.features.client_apis.settings import ClientApiSettings
+from agent.coordinator.features.client_apis.bodies import conversation_limit
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.sections import section_of
@@ -25,7 +25,7 @@ _ENVELOPE: Final = 4096
 
 def longest_line(settings: CoordinatorSettings) -> int:
     """Return how many bytes a line may have: those of the largest body that a path accepts, and what is around it."""
-    return max(settings.max_body, section_of(settings, ClientApiSettings).max_chat_body) + _ENVELOPE
+    return conversation_limit(settings) + _ENVELOPE
 
 
 class _Examination:

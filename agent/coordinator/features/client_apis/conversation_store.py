@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.context import Connection, Context
 
 StoredItem = Mapping[str, Any]
 """A message, a call, what a function returned, or thoughts, as JSON in the form of the API, with an `id`."""
@@ -55,36 +55,38 @@ class StoredResponse:
 
 
 class ConversationStore(ABC):
-    """Stores responses and conversations. Those of another account do not exist for a caller: `NotFound`."""
+    """Stores responses and conversations, in transactions. Those of another account do not exist for a caller: `NotFound`."""
 
     @abstractmethod
     def stores_all(self, context: Context) -> bool:
         """Return whether responses are stored whose requests do not say so."""
 
     @abstractmethod
-    async def history(
-        self, context: Context, caller: Caller, *, previous_id: str | None, conversation_id: str | None
+    def history(
+        self, connection: Connection, caller: Caller, previous_id: str | None, conversation_id: str | None
     ) -> list[StoredItem]:
         """Return the items of a conversation, or those up to a response with its output, oldest first. Raises `NotFound`."""
 
     @abstractmethod
-    async def unfinished(self, context: Context, caller: Caller, conversation_id: str) -> list[str]:
+    def unfinished(self, connection: Connection, caller: Caller, conversation_id: str) -> list[str]:
         """Return the ids of those responses in a conversation that are not finished, oldest first. Raises `NotFound`."""
 
     @abstractmethod
-    async def add(self, context: Context, response: StoredResponse) -> None:
+    def add(self, connection: Connection, context: Context, response: StoredResponse) -> None:
         """Store a response that has begun. Raises `PayloadTooLarge` for an account that has stored too much."""
 
     @abstractmethod
-    async def finish(self, context: Context, response: StoredResponse, answer: Mapping[str, Any]) -> None:
+    def finish(
+        self, connection: Connection, response: StoredResponse, answer: Mapping[str, Any], now: float
+    ) -> None:
         """Store the whole answer, and add input and output to the conversation. May be repeated."""
 
     @abstractmethod
-    async def find(self, context: Context, caller: Caller, response_id: str) -> StoredResponse:
+    def find(self, connection: Connection, caller: Caller, response_id: str) -> StoredResponse:
         """Return a response. Raises `NotFound`."""
 
     @abstractmethod
-    async def delete(self, context: Context, caller: Caller, response_id: str) -> None:
+    def delete(self, connection: Connection, caller: Caller, response_id: str) -> None:
         """Delete a response. Raises `NotFound`."""
 
 

@@ -13,7 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.operations.files import artifacts
-from agent.core.errors import PayloadTooLarge, ValidationFailed
+from agent.core.errors import PayloadTooLarge, ValidationFailed, invalid_request
 from agent.core.values.media_types import clean_media_type
 from aitbc.answers.files import Artifact
 from runners.validation_errors import field_errors
@@ -54,9 +54,9 @@ async def read_form(
     try:
         form = model.model_validate(fields)
     except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", field_errors(error, model=model)) from None
+        raise invalid_request(field_errors(error, model=model)) from None
     if names[0] not in stored:
-        raise ValidationFailed("The request is not valid.", {names[0]: missing})
+        raise invalid_request({names[0]: missing})
     return form, stored
 
 
@@ -143,9 +143,7 @@ def _in_a_form(field: Mapping[str, Any]) -> dict[str, Any]:
 def _boundary(content_type: str | None) -> bytes:
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise ValidationFailed(
-            "The request is not valid.", {"body": "send a form (multipart/form-data) with a file"}
-        )
+        raise invalid_request({"body": "send a form (multipart/form-data) with a file"})
     return options[b"boundary"]
 
 

@@ -1,9 +1,10 @@
-"""Lists of the items of a conversation or a response, page by page."""
+"""Lists in the form of OpenAI's API, page by page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 
@@ -12,7 +13,24 @@ from agent.core.errors import NotFound
 from aitbc.answers.fields import example
 
 
-class ItemPage(BaseModel, defer_build=True):
+class ObjectPage(BaseModel, defer_build=True):
+    """A page of a list. `first_id` and `last_id` are empty if nothing is on it, since OpenAI's document allows no null."""
+
+    object: Literal["list"] = "list"
+    data: list[Any]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+    @classmethod
+    def of(cls, data: Sequence[Any], limit: int, id_of: Callable[[Any], str] = attrgetter("id")) -> Self:
+        """Return the page with the first `limit` of these objects."""
+        shown = list(data[:limit])
+        first_id, last_id = (id_of(shown[0]), id_of(shown[-1])) if shown else ("", "")
+        return cls(data=shown, first_id=first_id, last_id=last_id, has_more=len(data) > limit)
+
+
+class ItemPage(ObjectPage):
     """Items in the requested order. `first_id` and `last_id` are empty if there are none, since OpenAI's document allows no null."""
 
     model_config = example(
@@ -25,11 +43,7 @@ class ItemPage(BaseModel, defer_build=True):
         }
     )
 
-    object: Literal["list"] = "list"
     data: list[dict[str, Any]]
-    first_id: str
-    last_id: str
-    has_more: bool
 
 
 def page(items: Sequence[StoredItem], *, order: str = "asc", after: str | None, limit: int) -> ItemPage:
@@ -40,10 +54,4 @@ def page(items: Sequence[StoredItem], *, order: str = "asc", after: str | None, 
         if position is None:
             raise NotFound(f"There is no item {after[:100]!r}.")
         ordered = ordered[position + 1 :]
-    shown = ordered[:limit]
-    return ItemPage(
-        data=shown,
-        first_id=shown[0]["id"] if shown else "",
-        last_id=shown[-1]["id"] if shown else "",
-        has_more=len(ordered) > limit,
-    )
+    return ItemPage.of(ordered, limit, itemgetter("id"))

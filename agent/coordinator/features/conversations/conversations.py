@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.features.client_apis.conversation_store import StoredItem, as_listed
 from agent.coordinator.features.client_apis.item_pages import ItemPage, page
-from agent.coordinator.features.conversations import store
+from agent.coordinator.features.conversations import store, storing
 from agent.coordinator.features.conversations.store import ConversationRecord
 from agent.coordinator.features.conversations.storing import check_space, own_conversation
 from agent.coordinator.operations.callers import Caller
@@ -120,7 +120,7 @@ async def delete(context: Context, caller: Caller, conversation_id: str) -> Conv
 
 async def items_of(context: Context, caller: Caller, conversation_id: str) -> list[StoredItem]:
     """Return the items, oldest first. Raises `NotFound`."""
-    return await context.database.read(_items, caller, conversation_id)
+    return await context.database.read(storing.items_of, caller, conversation_id)
 
 
 async def add(context: Context, caller: Caller, conversation_id: str, addition: NewItems) -> ItemPage:
@@ -178,11 +178,6 @@ def _relabel(connection: Connection, caller: Caller, conversation_id: str, label
 def _delete(connection: Connection, caller: Caller, conversation_id: str) -> None:
     locks.account(connection, own_conversation(connection, caller, conversation_id).account_id)
     store.delete_conversations(connection, [conversation_id])
-
-
-def _items(connection: Connection, caller: Caller, conversation_id: str) -> list[StoredItem]:
-    own_conversation(connection, caller, conversation_id)
-    return store.items(connection, conversation_id)
 
 
 def _add(

@@ -35,43 +35,60 @@ class StoredConversations(ConversationStore):
         """See `ConversationStore.stores_all`."""
         return section_of(context.settings, ConversationSettings).store_responses
 
-    async def history(
-        self, context: Context, caller: Caller, *, previous_id: str | None, conversation_id: str | None
+    def history(
+        self, connection: Connection, caller: Caller, previous_id: str | None, conversation_id: str | None
     ) -> list[StoredItem]:
         """See `ConversationStore.history`."""
         if conversation_id is not None:
-            return await context.database.read(_items_of, caller, conversation_id)
-        return [] if previous_id is None else await context.database.read(_items_before, caller, previous_id)
+            return items_of(connection, caller, conversation_id)
+        chain: list[StoredItem] = []
+        response_id = previous_id
+        for _ in range(LONGEST_CHAIN):
+            if response_id is None:
+                break
+            response = self.find(connection, caller, response_id)
+            chain = [*response.input_items, *response.answer.get("output", ()), *chain]
+            response_id = response.previous_id
+        return chain
 
-    async def unfinished(self, context: Context, caller: Caller, conversation_id: str) -> list[str]:
+    def unfinished(self, connection: Connection, caller: Caller, conversation_id: str) -> list[str]:
         """See `ConversationStore.unfinished`."""
-        return await context.database.read(_unfinished, caller, conversation_id)
+        own_conversation(connection, caller, conversation_id)
+        return store.unfinished(connection, conversation_id)
 
-    async def add(self, context: Context, response: StoredResponse) -> None:
+    def add(self, connection: Connection, context: Context, response: StoredResponse) -> None:
         """See `ConversationStore.add`."""
-        await context.database.write(_add, context, response, context.clock())
+        locks.account(connection, response.account_id)
+        size = sum(len(str(item)) for item in (*response.input_items, response.answer))
+        check_space(connection, context, response.account_id, size)
+        store.add_response(connection, response, context.clock())
 
-    async def finish(self, context: Context, response: StoredResponse, answer: Mapping[str, Any]) -> None:
+    def finish(
+        self, connection: Connection, response: StoredResponse, answer: Mapping[str, Any], now: float
+    ) -> None:
         """See `ConversationStore.finish`."""
-        await context.database.write(_finish, response, answer, context.clock())
+        locks.account(connection, response.account_id)
+        if not store.finish_response(connection, response, answer):
+            return
+        conversation_id = response.conversation_id
+        # The conversation may have been deleted in the meantime.
+        if conversation_id is not None and store.find_conversation(connection, conversation_id) is not None:
+            added = [*response.input_items, *answer.get("output", ())]
+            store.add_items(connection, conversation_id, added, now)
 
-    async def find(self, context: Context, caller: Caller, response_id: str) -> StoredResponse:
+    def find(self, connection: Connection, caller: Caller, response_id: str) -> StoredResponse:
         """See `ConversationStore.find`."""
-        return await context.database.read(own_response, caller, response_id)
+        response = store.find_response(connection, response_id)
+        if response is None or not _is_own(caller, response.account_id):
+            raise NotFound(
+                f"There is no stored response {response_id[:100]!r}. It was not stored (`store`), was deleted, or is too old."
+            )
+        return response
 
-    async def delete(self, context: Context, caller: Caller, response_id: str) -> None:
+    def delete(self, connection: Connection, caller: Caller, response_id: str) -> None:
         """See `ConversationStore.delete`."""
-        await context.database.write(_delete, caller, response_id)
-
-
-def own_response(connection: Connection, caller: Caller, response_id: str) -> StoredResponse:
-    """Return a response of the caller. Raises `NotFound`."""
-    response = store.find_response(connection, response_id)
-    if response is None or not _is_own(caller, response.account_id):
-        raise NotFound(
-            f"There is no stored response {response_id[:100]!r}. It was not stored (`store`), was deleted, or is too old."
-        )
-    return response
+        self.find(connection, caller, response_id)
+        store.delete_responses(connection, [response_id])
 
 
 def own_conversation(connection: Connection, caller: Caller, conversation_id: str) -> ConversationRecord:
@@ -82,6 +99,12 @@ def own_conversation(connection: Connection, caller: Caller, conversation_id: st
             f"There is no conversation {conversation_id[:100]!r}. It was deleted, is too old, or has never existed."
         )
     return conversation
+
+
+def items_of(connection: Connection, caller: Caller, conversation_id: str) -> list[StoredItem]:
+    """Return the items of a conversation of the caller, oldest first. Raises `NotFound`."""
+    own_conversation(connection, caller, conversation_id)
+    return store.items(connection, conversation_id)
 
 
 def check_space(connection: Connection, context: Context, account_id: str, size: int) -> None:
@@ -111,48 +134,3 @@ def forget(connection: Connection, job_ids: Sequence[str]) -> None:
 
 def _is_own(caller: Caller, account_id: str) -> bool:
     return caller.role is Role.ADMIN or caller.account_id == account_id
-
-
-def _items_of(connection: Connection, caller: Caller, conversation_id: str) -> list[StoredItem]:
-    own_conversation(connection, caller, conversation_id)
-    return store.items(connection, conversation_id)
-
-
-def _unfinished(connection: Connection, caller: Caller, conversation_id: str) -> list[str]:
-    own_conversation(connection, caller, conversation_id)
-    return store.unfinished(connection, conversation_id)
-
-
-def _items_before(connection: Connection, caller: Caller, previous_id: str) -> list[StoredItem]:
-    chain: list[StoredItem] = []
-    response_id: str | None = previous_id
-    for _ in range(LONGEST_CHAIN):
-        if response_id is None:
-            break
-        response = own_response(connection, caller, response_id)
-        chain = [*response.input_items, *response.answer.get("output", ()), *chain]
-        response_id = response.previous_id
-    return chain
-
-
-def _add(connection: Connection, context: Context, response: StoredResponse, now: float) -> None:
-    locks.account(connection, response.account_id)
-    size = sum(len(str(item)) for item in (*response.input_items, response.answer))
-    check_space(connection, context, response.account_id, size)
-    store.add_response(connection, response, now)
-
-
-def _finish(connection: Connection, response: StoredResponse, answer: Mapping[str, Any], now: float) -> None:
-    locks.account(connection, response.account_id)
-    if not store.finish_response(connection, response, answer):
-        return
-    conversation_id = response.conversation_id
-    # The conversation may have been deleted in the meantime.
-    if conversation_id is not None and store.find_conversation(connection, conversation_id) is not None:
-        added = [*response.input_items, *answer.get("output", ())]
-        store.add_items(connection, conversation_id, added, now)
-
-
-def _delete(connection: Connection, caller: Caller, response_id: str) -> None:
-    own_response(connection, caller, response_id)
-    store.delete_responses(connection, [response_id])

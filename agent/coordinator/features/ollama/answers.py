@@ -79,22 +79,23 @@ class OllamaMessage(BaseModel, defer_build=True):
     tool_calls: list[MadeCall] | None = None
 
 
+_BEGIN = {"model": "smollm2-135m-instruct", "created_at": "2024-01-01T12:00:00Z"}
+_END = {
+    "done": True,
+    "done_reason": "stop",
+    "total_duration": 1_500_000_000,
+    "load_duration": 500_000_000,
+    "prompt_eval_count": 14,
+    "eval_count": 8,
+    "eval_duration": 1_000_000_000,
+}
+
+
 class OllamaChatAnswer(OllamaAnswer):
     """The answer to a conversation, or a chunk of it."""
 
     model_config = example(
-        {
-            "model": "smollm2-135m-instruct",
-            "created_at": "2024-01-01T12:00:00Z",
-            "message": {"role": "assistant", "content": "The capital of France is Paris."},
-            "done": True,
-            "done_reason": "stop",
-            "total_duration": 1_500_000_000,
-            "load_duration": 500_000_000,
-            "prompt_eval_count": 14,
-            "eval_count": 8,
-            "eval_duration": 1_000_000_000,
-        }
+        {**_BEGIN, "message": {"role": "assistant", "content": "The capital of France is Paris."}, **_END}
     )
 
     message: OllamaMessage
@@ -104,20 +105,7 @@ class OllamaChatAnswer(OllamaAnswer):
 class OllamaGenerateAnswer(OllamaAnswer):
     """The answer to a prompt, or a chunk of it."""
 
-    model_config = example(
-        {
-            "model": "smollm2-135m-instruct",
-            "created_at": "2024-01-01T12:00:00Z",
-            "response": "The capital of France is Paris.",
-            "done": True,
-            "done_reason": "stop",
-            "total_duration": 1_500_000_000,
-            "load_duration": 500_000_000,
-            "prompt_eval_count": 14,
-            "eval_count": 8,
-            "eval_duration": 1_000_000_000,
-        }
-    )
+    model_config = example({**_BEGIN, "response": "The capital of France is Paris.", **_END})
 
     response: str
     thinking: str | None = None

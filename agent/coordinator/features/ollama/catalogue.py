@@ -185,28 +185,25 @@ async def pulled(context: Context, name: str) -> list[OllamaStatus]:
 
 def _listed(context: Context, name: str) -> OllamaModel:
     entry = context.catalogue.models.get(name)
-    return OllamaModel(
-        name=f"{name}{TAG}",
-        model=f"{name}{TAG}",
-        modified_at=UNKNOWN_TIME,
-        size=_download(entry),
-        digest=_digest(name, entry),
-        details=_details(name, entry),
-    )
+    return OllamaModel(modified_at=UNKNOWN_TIME, size=_download(entry), **_described(name, entry))
 
 
 def _loaded(context: Context, name: str, *, on_gpu: bool) -> LoadedOllamaModel:
     entry = context.catalogue.models.get(name)
     size = 0 if entry is None else entry.vram if on_gpu else entry.memory
-    return LoadedOllamaModel(
-        name=f"{name}{TAG}",
-        model=f"{name}{TAG}",
-        size=size,
-        digest=_digest(name, entry),
-        details=_details(name, entry),
-        expires_at=NEVER,
-        size_vram=size if on_gpu else 0,
-    )
+    vram = size if on_gpu else 0
+    return LoadedOllamaModel(expires_at=NEVER, size=size, size_vram=vram, **_described(name, entry))
+
+
+def _described(name: str, entry: CatalogueEntry | None) -> dict[str, Any]:
+    """Return what both lists say about a model."""
+    tagged = f"{name}{TAG}"
+    return {
+        "name": tagged,
+        "model": tagged,
+        "digest": _digest(name, entry),
+        "details": _details(name, entry),
+    }
 
 
 def _download(entry: CatalogueEntry | None) -> int:

@@ -18,7 +18,7 @@ from agent.coordinator.features.ollama.requests import (
 )
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
-from agent.core.errors import ValidationFailed
+from agent.core.errors import invalid_request
 from agent.sections import section_of
 from runners.llm.request import MAX_NEW_TOKENS
 
@@ -38,8 +38,7 @@ async def answer_prompt(call: ClientCall, request: OllamaGenerateRequest) -> Ans
     if request.raw or request.suffix:
         refused = [name for name in ("system", "images") if getattr(request, name)]
         if refused:
-            raise ValidationFailed(
-                "The request is not valid.",
+            raise invalid_request(
                 dict.fromkeys(refused, "raw and suffix continue the prompt alone; remove one of them"),
             )
         filled_in = {"suffix": request.suffix} if request.suffix else {}

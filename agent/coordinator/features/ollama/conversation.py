@@ -10,7 +10,7 @@ from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.features.client_apis.text import message_content, message_images
 from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.features.ollama.requests import OllamaTurn
-from agent.core.errors import ValidationFailed
+from agent.core.errors import invalid_request
 
 KINDS: Final = {
     "iVBORw0KGgo": "image/png",
@@ -72,8 +72,7 @@ class _Calls:
             if message.tool_call_id in (None, call_id) and name in (None, function):
                 self._open.remove((call_id, function))
                 return call_id
-        raise ValidationFailed(
-            "The request is not valid.",
+        raise invalid_request(
             {"messages": "a tool's message answers none of the calls of the assistant's message before it"},
         )
 
@@ -83,7 +82,5 @@ def _data_url(image: str) -> str:
         return image
     media_type = next((kind for begin, kind in KINDS.items() if image.startswith(begin)), None)
     if media_type is None:
-        raise ValidationFailed(
-            "The request is not valid.", {"images": "an image is the base64 of a PNG, JPEG, WebP or GIF file"}
-        )
+        raise invalid_request({"images": "an image is the base64 of a PNG, JPEG, WebP or GIF file"})
     return f"{message_images.DATA}{media_type};base64,{image}"

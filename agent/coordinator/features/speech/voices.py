@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from agent.catalogue import CatalogueEntry
 from agent.coordinator.features.client_apis import models, services
 from agent.coordinator.operations.context import Context
-from agent.core.errors import ValidationFailed
+from agent.core.errors import invalid_request
 from runners.near_names import hint
 from runners.speech.base import OPENAI_VOICES
 from runners.speech.kokoro import VOICES
@@ -67,7 +67,7 @@ def check_voice(context: Context, model: str, voice: str) -> None:
     if voice.lower() in OPENAI_VOICES or voice.lower() in _other_names(entry):
         return
     problem = f"the model {model!r} has no such voice{hint(voice, voices)}"
-    raise ValidationFailed("The request is not valid.", {"voice": problem})
+    raise invalid_request({"voice": problem})
 
 
 def _other_names(entry: CatalogueEntry) -> Mapping[str, Any]:

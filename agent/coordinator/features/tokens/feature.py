@@ -6,18 +6,12 @@ import re
 from typing import Final
 
 from agent.coordinator.feature import Feature
-from agent.coordinator.features.client_apis.settings import ClientApiSettings
+from agent.coordinator.features.client_apis.bodies import conversation_limit
 from agent.coordinator.features.tokens import routes
 from agent.coordinator.http.bodies import BodyLimit
-from agent.sections import section_of
 
 FEATURE: Final = Feature(
     name="tokens",
     routers=(routes.router,),
-    body_limits=(
-        BodyLimit(
-            re.compile("(/v1)?/(de)?tokenize"),
-            lambda settings: max(settings.max_body, section_of(settings, ClientApiSettings).max_chat_body),
-        ),
-    ),
+    body_limits=(BodyLimit(re.compile("(/v1)?/(de)?tokenize"), conversation_limit),),
 )

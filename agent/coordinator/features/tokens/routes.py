@@ -16,7 +16,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.routes._callers import IdempotencyKey
-from agent.core.errors import ValidationFailed
+from agent.core.errors import invalid_request
 from aitbc.answers.fields import example
 from runners.llm.request import InferenceResult
 
@@ -105,4 +105,4 @@ async def _only_model(context: Context) -> str:
     if len(models) == 1:
         return next(iter(models))
     words = "name the model; GET /v1/models lists those that can be used now"
-    raise ValidationFailed("The request is not valid.", {"model": words})
+    raise invalid_request({"model": words})

@@ -10,7 +10,7 @@ from typing import Final
 from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.operations.files import artifacts
-from agent.core.errors import ValidationFailed
+from agent.core.errors import invalid_request
 from runners.llm.request import MAX_IMAGES
 
 DATA: Final = "data:"
@@ -23,9 +23,7 @@ async def references(call: ClientCall, urls: Sequence[str], field: str) -> Refer
     `field` is the client's name of the messages. Raises `ValidationFailed`, and what storing an artifact raises.
     """
     if len(urls) > MAX_IMAGES:
-        raise ValidationFailed(
-            "The request is not valid.", {field: f"has {len(urls)} images; at most {MAX_IMAGES} are possible"}
-        )
+        raise invalid_request({field: f"has {len(urls)} images; at most {MAX_IMAGES} are possible"})
     # Everything is checked before anything is stored. An image that occurs twice is stored once.
     decoded = [(url, *_decoded(url, field)) for url in dict.fromkeys(urls) if url.startswith(DATA)]
     references_by_url = {url: url for url in urls}
@@ -48,7 +46,7 @@ def _decoded(url: str, field: str) -> tuple[str, bytes]:
             return media_type, base64.b64decode(encoded, validate=True)
         except binascii.Error as error:
             problem = f"the data URL of an image is not base64: {error}"
-    raise ValidationFailed("The request is not valid.", {field: problem})
+    raise invalid_request({field: problem})
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -25,7 +25,7 @@ from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.responses.response import Response, made
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import own_jobs
-from agent.core.errors import ApiError, JobAlreadyCompleted, NotFound, ValidationFailed
+from agent.core.errors import ApiError, JobAlreadyCompleted, NotFound, invalid_request
 from agent.core.jobs import FINAL
 from runners.llm.request import InferenceResult
 
@@ -49,14 +49,11 @@ async def history(call: ClientCall, request: ResponseRequest) -> list[Item]:
     if store is None:
         if request.uses_storage:
             advice = "responses are not stored here; send the whole conversation in input"
-            raise ValidationFailed("The request is not valid.", dict.fromkeys(request.uses_storage, advice))
+            raise invalid_request(dict.fromkeys(request.uses_storage, advice))
         return []
     await _settle(call, store, request)
-    items = await store.history(
-        call.context,
-        call.caller,
-        previous_id=request.previous_response_id,
-        conversation_id=request.conversation_id,
+    items = await call.context.database.read(
+        store.history, call.caller, request.previous_response_id, request.conversation_id
     )
     try:
         return _ITEMS.validate_python(items)
@@ -64,7 +61,7 @@ async def history(call: ClientCall, request: ResponseRequest) -> list[Item]:
         position = error.errors()[0]["loc"][0]
         stored_id = items[int(position)]["id"]
         message = f"its item {stored_id} cannot be used: {error.errors()[0]['msg']}"
-        raise ValidationFailed("The request is not valid.", {"conversation": message}) from None
+        raise invalid_request({"conversation": message}) from None
 
 
 async def begin(
@@ -80,7 +77,8 @@ async def begin(
         conversation_id=request.conversation_id,
     )
     try:
-        await _store(submission.context).add(submission.context, response)
+        context = submission.context
+        await context.database.write(_store(context).add, context, response)
     except ApiError:
         with suppress(JobAlreadyCompleted):
             await own_jobs.cancel(submission.context, submission.caller, submission.job_id)
@@ -91,7 +89,7 @@ async def begin(
 async def finish(context: Context, response: StoredResponse | None, answer: dict[str, Any]) -> None:
     """Store the complete answer, if the response is stored."""
     if response is not None:
-        await _store(context).finish(context, response, answer)
+        await context.database.write(_store(context).finish, response, answer, context.clock())
 
 
 async def recorded(
@@ -106,8 +104,8 @@ async def recorded(
 
 async def current(call: ClientCall, response_id: str) -> dict[str, Any]:
     """Return a stored response as it is now. Raises `NotFound`, and `AnswerInvalid` for invalid results."""
-    context, store = call.context, _store(call.context)
-    response = await store.find(context, call.caller, response_id)
+    context = call.context
+    response = await _find(call, response_id)
     if response.finished:
         return dict(response.answer)
     # Nobody waits for a response in the background, so its answer is made when somebody reads it.
@@ -126,13 +124,13 @@ async def current(call: ClientCall, response_id: str) -> dict[str, Any]:
         )
         checked = await checked_result(submission, job, results, InferenceResult)
         answer = made(first, submission, checked).model_dump(mode="json")
-    await store.finish(context, response, answer)
+    await finish(context, response, answer)
     return answer
 
 
 async def cancel(call: ClientCall, response_id: str) -> dict[str, Any]:
     """Cancel the job of a response, unless it has ended. Raises `NotFound`."""
-    await _store(call.context).find(call.context, call.caller, response_id)
+    await _find(call, response_id)
     with suppress(JobAlreadyCompleted):
         await own_jobs.cancel(call.context, call.caller, response_id)
     return await current(call, response_id)
@@ -140,25 +138,31 @@ async def cancel(call: ClientCall, response_id: str) -> dict[str, Any]:
 
 async def input_items(call: ClientCall, response_id: str) -> Sequence[StoredItem]:
     """Return a response's own input. Raises `NotFound`."""
-    return (await _store(call.context).find(call.context, call.caller, response_id)).input_items
+    return (await _find(call, response_id)).input_items
 
 
 async def delete(call: ClientCall, response_id: str) -> None:
     """Delete a response. Raises `NotFound`."""
-    await _store(call.context).delete(call.context, call.caller, response_id)
+    await call.context.database.write(_store(call.context).delete, call.caller, response_id)
 
 
 async def _settle(call: ClientCall, store: ConversationStore, request: ResponseRequest) -> None:
     """Make the answers of responses of the background that nobody has read, so that the conversation has them."""
     if request.conversation_id is not None:
-        for response_id in await store.unfinished(call.context, call.caller, request.conversation_id):
+        for response_id in await call.context.database.read(
+            store.unfinished, call.caller, request.conversation_id
+        ):
             with suppress(ApiError):  # it fails for who reads it
                 await current(call, response_id)
     if request.previous_response_id is not None:
         previous = await current(call, request.previous_response_id)
         if previous["status"] in {"queued", "in_progress"}:
             message = f"this response is still {previous['status']}; wait for its end"
-            raise ValidationFailed("The request is not valid.", {"previous_response_id": message})
+            raise invalid_request({"previous_response_id": message})
+
+
+async def _find(call: ClientCall, response_id: str) -> StoredResponse:
+    return await call.context.database.read(_store(call.context).find, call.caller, response_id)
 
 
 def _store(context: Context) -> ConversationStore:

@@ -19,7 +19,7 @@ from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.text.text_request import TextRequest
 from agent.coordinator.features.openai.text.usage import TextUsage, usage_of
-from agent.core.errors import ApiError, ValidationFailed
+from agent.core.errors import ApiError, invalid_request
 from agent.sections import section_of
 from aitbc.answers.fields import example
 from runners.llm.request import MAX_ANSWERS, MAX_TEXT, FinishReason, InferenceResult, TokenLogprob, Usage
@@ -77,9 +77,7 @@ async def create(call: ClientCall, request: CompletionRequest, key: str | None) 
     """Submit a job for each prompt. If one is refused, the others are cancelled. See `serving.submit`."""
     limit = section_of(call.context.settings, ClientApiSettings).max_prompts
     if len(request.prompt) > limit:
-        raise ValidationFailed(
-            "The request is not valid.", {"prompt": f"send at most {limit} prompts in a request"}
-        )
+        raise invalid_request({"prompt": f"send at most {limit} prompts in a request"})
     submissions: list[AnswerSubmission] = []
     try:
         for number, prompt in enumerate(request.prompt):

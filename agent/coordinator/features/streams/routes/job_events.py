@@ -16,7 +16,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.routes._callers import Client, ContextOf, MaybeCredential
 from agent.coordinator.routes._declare import errors, event_stream
-from agent.core.errors import ApiError, JobNotFound, ValidationFailed
+from agent.core.errors import ApiError, JobNotFound, invalid_request
 from aitbc.answers import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
@@ -69,7 +69,7 @@ async def events(
 
 def _number(last_event_id: str) -> int:
     if not (last_event_id.isascii() and last_event_id.isdecimal()) or int(last_event_id) >= MAX_SEQ:
-        raise ValidationFailed("The request is not valid.", {"Last-Event-ID": "must be an id of this stream"})
+        raise invalid_request({"Last-Event-ID": "must be an id of this stream"})
     return int(last_event_id)
 
 
