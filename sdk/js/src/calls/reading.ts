@@ -27,7 +27,8 @@ export async function openedResults(
   const sealed = (answer.results as JsonObject | null)?.sealed as JsonObject | undefined;
   const isSealed = typeof sealed?.capsule === "string" && options.opened !== false;
   if (!own && !isSealed) return inClear(answer);
-  return (await import("../sealed/reading.js")).openResults(session, jobId, own, inClear(answer), options);
+  const job = { session, jobId, own, signal: options.signal };
+  return (await import("../sealed/reading.js")).openResults(job, inClear(answer), options.opened);
 }
 
 /** Return a log, opened if it is sealed. */
@@ -40,13 +41,8 @@ export async function openedLog(
   const own = await requestOf(session, jobId);
   const isSealed = opened && log.entries.some(({ source }) => source === "sealed");
   if (!own && !isSealed) return inClear(log);
-  const read = await (await import("../sealed/reading.js")).openLog(
-    session,
-    jobId,
-    own,
-    inClear(log),
-    signal,
-  );
+  const { openLog } = await import("../sealed/reading.js");
+  const read = await openLog({ session, jobId, own, signal }, inClear(log));
   return opened ? read : inClear(log);
 }
 
@@ -68,7 +64,7 @@ export async function* followOpened(
   for await (const event of follow(session, jobId, options, onOpen)) {
     if (own || event.kind === "sealed") {
       const { EventOpener } = await import("../sealed/reading.js");
-      opener ??= new EventOpener(session, jobId, own, options.signal);
+      opener ??= new EventOpener({ session, jobId, own, signal: options.signal });
     }
     const opened = opener ? await opener.open(event) : event;
     if (opened !== undefined) yield opened;
@@ -84,5 +80,5 @@ export async function requireOwnReceipt(
 ): Promise<void> {
   const own = await requestOf(session, jobId);
   if (!own) return;
-  await (await import("../sealed/reading.js")).requireReceipt(session, jobId, own, receipt, results);
+  await (await import("../sealed/reading.js")).requireReceipt({ session, jobId, own }, receipt, results);
 }

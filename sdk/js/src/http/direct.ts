@@ -113,22 +113,19 @@ export async function uploadDirectly(
 
 /** Sends parts of a file, and hashes it on the way. */
 class Sender {
-  readonly #session: Session;
-  readonly #content: Blob;
-  readonly #options: DirectOptions;
   readonly #hash = newDigest();
   #hashed = 0;
   #sha256: string | undefined;
 
-  constructor(session: Session, content: Blob, options: DirectOptions) {
-    this.#session = session;
-    this.#content = content;
-    this.#options = options;
-  }
+  constructor(
+    private readonly session: Session,
+    private readonly content: Blob,
+    private readonly options: DirectOptions,
+  ) {}
 
   /** Return the digest once the whole file is read. */
   digest(): { sha256?: string } {
-    if (this.#hashed < this.#content.size) return {};
+    if (this.#hashed < this.content.size) return {};
     this.#sha256 ??= this.#hash.hex();
     return { sha256: this.#sha256 };
   }
@@ -142,21 +139,21 @@ class Sender {
       const etag = await this.#put(each);
       if (etag === null) return { parts: sent, failed: true };
       sent.push({ number: each.number, etag });
-      this.#options.onProgress?.(each.offset + each.size, this.#content.size);
+      this.options.onProgress?.(each.offset + each.size, this.content.size);
     }
     return { parts: sent, failed: false };
   }
 
   async #put({ offset, size, method, url, headers }: Part): Promise<string | null> {
-    const { signal } = this.#options;
-    const body = new Uint8Array(await this.#content.slice(offset, offset + size).arrayBuffer());
+    const { signal } = this.options;
+    const body = new Uint8Array(await this.content.slice(offset, offset + size).arrayBuffer());
     if (offset === this.#hashed) {
       this.#hash.update(body);
       this.#hashed += body.length;
     }
     try {
       const limit = AbortSignal.timeout(PART_MS);
-      const answer = await this.#session.fetch(url, {
+      const answer = await this.session.fetch(url, {
         method,
         headers,
         body,

@@ -85,14 +85,13 @@ const NEVER_CONNECTED: ReadonlySet<string> = new Set([
 /** Aborts a request when its caller aborts it, or when no data arrives for too long. */
 class Watch {
   readonly #controller = new AbortController();
-  readonly #caller: AbortSignal | undefined;
-  readonly #silenceMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
   timedOut = false;
 
-  constructor(caller: AbortSignal | undefined, silenceMs: number) {
-    this.#caller = caller;
-    this.#silenceMs = silenceMs;
+  constructor(
+    private readonly caller: AbortSignal | undefined,
+    private readonly silenceMs: number,
+  ) {
     caller?.throwIfAborted();
     caller?.addEventListener("abort", this.#abort);
     this.touch();
@@ -108,30 +107,24 @@ class Watch {
     this.#timer = setTimeout(() => {
       this.timedOut = true;
       this.#controller.abort();
-    }, this.#silenceMs);
+    }, this.silenceMs);
   }
 
   close(): void {
     clearTimeout(this.#timer);
-    this.#caller?.removeEventListener("abort", this.#abort);
+    this.caller?.removeEventListener("abort", this.#abort);
   }
 
-  readonly #abort = () => this.#controller.abort(this.#caller?.reason);
+  readonly #abort = () => this.#controller.abort(this.caller?.reason);
 }
 
 /** A successful response whose content has not been read. Read it to its end, or `close` it. */
 export class Answer {
-  readonly #watch: Watch;
-  readonly #call: Call;
-
   constructor(
     readonly response: Response,
-    watch: Watch,
-    call: Call,
-  ) {
-    this.#watch = watch;
-    this.#call = call;
-  }
+    private readonly watch: Watch,
+    private readonly call: Call,
+  ) {}
 
   get status(): number {
     return this.response.status;
@@ -148,13 +141,13 @@ export class Answer {
       while (reader !== undefined) {
         const { done, value } = await reader.read();
         if (done) return;
-        this.#watch.touch();
+        this.watch.touch();
         yield value as Uint8Array<ArrayBuffer>;
       }
     } catch (error) {
-      throw failure(error, this.#watch, this.#call);
+      throw failure(error, this.watch, this.call);
     } finally {
-      this.#watch.close();
+      this.watch.close();
       // The connection is abandoned, so the outcome does not matter.
       reader?.cancel().catch(() => undefined);
     }
@@ -172,7 +165,7 @@ export class Answer {
 
   /** Abandon the connection. */
   close(): void {
-    this.#watch.close();
+    this.watch.close();
     this.response.body?.cancel().catch(() => undefined);
   }
 }

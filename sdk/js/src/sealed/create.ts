@@ -58,17 +58,17 @@ export async function encryptionKey(
 /** Seal a job to its miner and create it. Throws `FormatError` without a miner, or for files that only have an address. */
 export async function createSealed(
   session: Session,
-  job: NewSealedJob,
+  { type, ...given }: NewSealedJob,
   options: SealOptions,
 ): Promise<CreatedJob> {
   const { signal } = options;
-  const service = job.type.replaceAll("-", "_");
-  const entries = Object.entries(job.body).filter(([, value]) => value !== undefined);
+  const service = type.replaceAll("-", "_");
+  const entries = Object.entries(given.body).filter(([, value]) => value !== undefined);
   const clear = Object.fromEntries(entries.filter(([name]) => IN_CLEAR.has(name)));
-  const given = Object.fromEntries(entries.filter(([name]) => !IN_CLEAR.has(name)));
-  const parameters = parametersOf(service, given);
+  const input = Object.fromEntries(entries.filter(([name]) => !IN_CLEAR.has(name)));
+  const parameters = parametersOf(service, input);
   const sources = await Promise.all(
-    Object.entries(job.files).map(async ([name, content]) => {
+    Object.entries(given.files).map(async ([name, content]) => {
       requireContent(name, content);
       return [pathOf(service, parameters, name), await sourceOf(content)] as const;
     }),
@@ -89,7 +89,7 @@ export async function createSealed(
   }
   const body = {
     ...clear,
-    type: job.type,
+    type,
     miner_id: clear.offer_id === undefined ? miner : undefined,
     sealed: await sealer.seal(parameters, sealed),
   };
@@ -101,9 +101,8 @@ export async function createSealed(
   const { jobId, status, results } = created;
   await rememberJob(memory, jobId, request);
   if (!results) return created;
-  const answer = await openResults(session, jobId, request, { jobId, status, results } as JobResults, {
-    signal,
-  });
+  const job = { session, jobId, own: request, signal };
+  const answer = await openResults(job, { jobId, status, results } as JobResults);
   return { ...created, results: answer.results };
 }
 

@@ -6,7 +6,7 @@ import { downloadBlob } from "../http/download.js";
 import { requireSealed } from "../http/events.js";
 import { getJob, getResults } from "../http/jobs.js";
 import type { DownloadOptions } from "../http/receive.js";
-import type { CallOptions, Session } from "../http/transport.js";
+import type { Session } from "../http/transport.js";
 import type { JobEvent, JobLog, JobResults, Opening } from "../models.js";
 import { decodeBase64, encodeBase64 } from "../verification/canonical.js";
 import { newDigest } from "../verification/digest.js";
@@ -22,6 +22,14 @@ import type { SealedRequest } from "./memory.js";
 /** The source of the lines of a sealed log. */
 const SEALED_SOURCE = "sealed";
 
+/** A sealed job that is read. `own` is what this client remembers to have sealed as this job. */
+export interface SealedJob {
+  session: Session;
+  jobId: string;
+  own: SealedRequest | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /** Which request a job answers: as this client remembers it, or as the coordinator says, if it remembers none. */
 interface Opener {
   answer: AnswerOpener;
@@ -29,13 +37,9 @@ interface Opener {
 }
 
 /** Return the opener of a sealed job's answers. Throws `VerificationError` if it was sealed with another key. */
-async function openerOf(
-  session: Session,
-  jobId: string,
-  own: SealedRequest | undefined,
-  signal: AbortSignal | undefined,
-): Promise<Opener> {
-  const request = own ?? (await described(session, jobId, { signal }));
+async function openerOf(job: SealedJob): Promise<Opener> {
+  const { session, jobId, own } = job;
+  const request = own ?? (await described(job));
   const replyKey = await session.replyKey();
   if (request.replyKey !== encodeBase64(replyKey.publicKey)) {
     throw new VerificationError(
@@ -50,8 +54,8 @@ async function openerOf(
   return { answer, opening: own ? { opened: true } : { opened: false, caution } };
 }
 
-async function described(session: Session, jobId: string, options: CallOptions): Promise<SealedRequest> {
-  const { sealed, minerId } = await getJob(session, jobId, options);
+async function described({ session, jobId, signal }: SealedJob): Promise<SealedRequest> {
+  const { sealed, minerId } = await getJob(session, jobId, { signal });
   if (!sealed || !minerId) throw new FormatError(`Job ${jobId} is not sealed, or has not run yet.`);
   const { requestId, replyKey } = sealed;
   // A client that was stopped before it knew the job remembers the miner of its request.
@@ -59,14 +63,9 @@ async function described(session: Session, jobId: string, options: CallOptions):
 }
 
 /** Open the results of a sealed job, or with `opened` false only verify that they open. */
-export async function openResults(
-  session: Session,
-  jobId: string,
-  own: SealedRequest | undefined,
-  answer: JobResults,
-  { signal, opened = true }: CallOptions & { opened?: boolean | undefined },
-): Promise<JobResults> {
-  const opener = await openerOf(session, jobId, own, signal);
+export async function openResults(job: SealedJob, answer: JobResults, opened = true): Promise<JobResults> {
+  const { jobId } = job;
+  const opener = await openerOf(job);
   const { results } = await opener.answer.results(answer.results as Json);
   return opened ? { ...answer, jobId, results, ...opener.opening } : { ...answer, jobId, opened: false };
 }
@@ -75,42 +74,32 @@ export async function openResults(
 export class EventOpener {
   #opener: Promise<Opener> | undefined;
 
-  constructor(
-    private readonly session: Session,
-    private readonly jobId: string,
-    private readonly own: SealedRequest | undefined,
-    private readonly signal: AbortSignal | undefined,
-  ) {}
+  constructor(private readonly job: SealedJob) {}
 
   /** Return the event for the caller, undefined for a repeated one. Throws for content that the miner of a job that this client sealed has not sealed. */
   async open(event: JobEvent): Promise<JobEvent | undefined> {
     if (event.kind === "sealed") {
-      this.#opener ??= openerOf(this.session, this.jobId, this.own, this.signal);
+      this.#opener ??= openerOf(this.job);
       const { answer, opening } = await this.#opener;
       const opened = await answer.event(event.data);
       return opened && { ...event, ...opened, ...(opening.opened && { opened: true }) };
     }
     if (event.kind === "resync") (await this.#opener)?.answer.restart();
-    if (this.own && event.job === undefined) requireSealed(event.kind, event.data);
+    if (this.job.own && event.job === undefined) requireSealed(event.kind, event.data);
     return event;
   }
 }
 
 /** Open the log of a sealed job: the lines of each of its runs, and why a run failed. */
-export async function openLog(
-  session: Session,
-  jobId: string,
-  own: SealedRequest | undefined,
-  log: JobLog,
-  signal: AbortSignal | undefined,
-): Promise<JobLog> {
+export async function openLog(job: SealedJob, log: JobLog): Promise<JobLog> {
+  const { jobId, own } = job;
   const sealed = log.entries.filter(({ source }) => source === SEALED_SOURCE);
   if (own && sealed.length < log.entries.length) {
     throw new VerificationError(
       `The coordinator returned lines in clear in the log of job ${jobId}, which was sealed. Do not trust them.`,
     );
   }
-  const opener = await openerOf(session, jobId, own, signal);
+  const opener = await openerOf(job);
   const entries = log.entries.filter(({ source }) => source !== SEALED_SOURCE);
   let { truncated } = log;
   for (const attempt of new Set(sealed.map(({ attempt }) => attempt))) {
@@ -129,14 +118,8 @@ export async function openLog(
 }
 
 /** Throw `VerificationError` unless the receipt of a job that this client sealed is about its request, and about the `results`. */
-export async function requireReceipt(
-  session: Session,
-  jobId: string,
-  own: SealedRequest,
-  receipt: JsonObject,
-  results?: Json,
-): Promise<void> {
-  const { answer } = await openerOf(session, jobId, own, undefined);
+export async function requireReceipt(job: SealedJob, receipt: JsonObject, results?: Json): Promise<void> {
+  const { answer } = await openerOf(job);
   const { public_key: key } = (receipt.signature ?? {}) as JsonObject;
   const identity = decodeBase64(text(key, "The receipt's public_key"));
   const statement = parseStatement(openEnvelope(receipt.envelope, identity, PAYLOAD_TYPE));
@@ -144,7 +127,7 @@ export async function requireReceipt(
   if (idOf(identity) !== statement.minerId) wrong.push("another miner signed it");
   if (wrong.length === 0) return;
   throw new VerificationError(
-    `The receipt of job ${jobId} is not about what was sealed: ${wrong.join("; ")}.`,
+    `The receipt of job ${job.jobId} is not about what was sealed: ${wrong.join("; ")}.`,
   );
 }
 
@@ -177,7 +160,7 @@ export async function sealedFile(
 ): Promise<SealedFile> {
   const { results } = await getResults(session, jobId, { signal });
   const own = await (await session.memory()).get(jobId);
-  const { answer: opener } = await openerOf(session, jobId, own, signal);
+  const { answer: opener } = await openerOf({ session, jobId, own, signal });
   const opened = await opener.results(results as Json);
   const number = outputFiles(results as Json).findIndex((file) => file.artifactId === artifactId);
   const described = opened.files[number];

@@ -125,17 +125,14 @@ function readNote(content: Uint8Array | undefined): Note {
  * once anyway.
  */
 class Files {
-  readonly #source: LogSource;
   readonly #cache = new Map<string, Uint8Array | undefined>();
 
-  constructor(source: LogSource) {
-    this.#source = source;
-  }
+  constructor(private readonly source: LogSource) {}
 
   async read(path: string): Promise<Uint8Array | undefined> {
     const isFull = path.startsWith("tile/0/") && !path.includes(".p/");
-    if (path.startsWith("tile/entries/") || isFull) return this.#source(path);
-    if (!this.#cache.has(path)) this.#cache.set(path, await this.#source(path));
+    if (path.startsWith("tile/entries/") || isFull) return this.source(path);
+    if (!this.#cache.has(path)) this.#cache.set(path, await this.source(path));
     return this.#cache.get(path);
   }
 
@@ -191,58 +188,54 @@ async function compare(
 
 /** Compares all leaves and tiles, from left to right. */
 class Leaves {
-  readonly #files: Files;
-  readonly #size: number;
-  readonly #report: Report;
-  readonly #outcome: LogReport;
   readonly #prices = new Map<string, string>();
   readonly #paid = new Map<string, string>();
   #changed = 0;
 
-  constructor(files: Files, size: number, report: Report, outcome: LogReport) {
-    this.#files = files;
-    this.#size = size;
-    this.#report = report;
-    this.#outcome = outcome;
-  }
+  constructor(
+    private readonly files: Files,
+    private readonly size: number,
+    private readonly report: Report,
+    private readonly outcome: LogReport,
+  ) {}
 
   /** Verify the leaves from `first` on, and all tiles above them. */
   async verify(first: number): Promise<void> {
     const folds: Uint8Array[] = [];
-    for (const bundle of tilesOf(this.#size, null)) {
+    for (const bundle of tilesOf(this.size, null)) {
       if ((bundle.index + 1) * TILE_WIDTH <= first && bundle.width === TILE_WIDTH) continue;
-      const hashes = await this.#report.attemptLater("leaves", () => this.#bundle(bundle));
+      const hashes = await this.report.attemptLater("leaves", () => this.#bundle(bundle));
       if (hashes === undefined) return;
       if (bundle.width === TILE_WIDTH) folds.push(fold(hashes));
     }
     if (this.#changed > NAMED_LEAVES) {
-      this.#report.expect("leaves", false, "", `${this.#changed} leaves were changed in all`);
+      this.report.expect("leaves", false, "", `${this.#changed} leaves were changed in all`);
     }
     if (this.#changed === 0) {
-      this.#report.expect(
+      this.report.expect(
         "leaves",
         true,
-        `those from ${first} to ${this.#size} have the hashes in the tiles`,
+        `those from ${first} to ${this.size} have the hashes in the tiles`,
         "",
       );
     }
     const start = Math.floor(first / TILE_WIDTH);
-    if (await this.#report.attemptLater("tiles", () => this.#upperTiles(start, folds))) {
-      this.#report.expect("tiles", true, "every tile follows from the ones below it", "");
+    if (await this.report.attemptLater("tiles", () => this.#upperTiles(start, folds))) {
+      this.report.expect("tiles", true, "every tile follows from the ones below it", "");
     }
-    const { receipts, settlements, payouts, verdicts, others } = this.#outcome;
+    const { receipts, settlements, payouts, verdicts, others } = this.outcome;
     const counted = `${receipts} receipts, ${settlements} settlements, ${payouts} payouts, ${verdicts} verdicts, ${others} others`;
-    this.#report.expect("content", true, counted, "");
+    this.report.expect("content", true, counted, "");
   }
 
   /** Verify one bundle against its tile, and return the tile's hashes. */
   async #bundle(bundle: Tile): Promise<Uint8Array[]> {
-    const entries = decodeEntries(await this.#files.tile(bundle)).slice(0, bundle.width);
+    const entries = decodeEntries(await this.files.tile(bundle)).slice(0, bundle.width);
     if (entries.length !== bundle.width) {
       throw new VerificationError(`${tilePath(bundle)} has ${entries.length} entries.`);
     }
     const tile = { ...bundle, level: 0 };
-    const hashes = splitHashes(await this.#files.tile(tile)).slice(0, bundle.width);
+    const hashes = splitHashes(await this.files.tile(tile)).slice(0, bundle.width);
     if (hashes.length !== bundle.width) {
       throw new VerificationError(`${tilePath(tile)} has ${hashes.length} hashes.`);
     }
@@ -255,7 +248,7 @@ class Leaves {
       this.#changed += 1;
       if (this.#changed <= NAMED_LEAVES) {
         const bad = "was changed: it does not have its hash in the tile";
-        this.#report.expect(`leaf ${index}`, false, "", bad);
+        this.report.expect(`leaf ${index}`, false, "", bad);
       }
     }
     return hashes;
@@ -264,12 +257,12 @@ class Leaves {
   /** Verify every tile above level 0 against the tiles below it, from tile `start` of level 0 on. */
   async #upperTiles(start: number, folds: Uint8Array[]): Promise<true> {
     let [below, begin] = [folds, start];
-    for (let level = 1; tileWidth(this.#size, level, 0) > 0; level++) {
+    for (let level = 1; tileWidth(this.size, level, 0) > 0; level++) {
       const above: Uint8Array[] = [];
       const last = Math.ceil((begin + below.length) / TILE_WIDTH);
       for (let index = Math.floor(begin / TILE_WIDTH); index < last; index++) {
-        const tile = { level, index, width: tileWidth(this.#size, level, index) };
-        const hashes = splitHashes(await this.#files.tile(tile)).slice(0, tile.width);
+        const tile = { level, index, width: tileWidth(this.size, level, index) };
+        const hashes = splitHashes(await this.files.tile(tile)).slice(0, tile.width);
         const from = Math.max(begin, index * TILE_WIDTH);
         const expected = below.slice(from - begin, (index + 1) * TILE_WIDTH - begin);
         const found = hashes.slice(from - index * TILE_WIDTH);
@@ -294,28 +287,28 @@ class Leaves {
       this.#count(index, entry, isObject ? fields : {});
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
-      this.#report.expect(`leaf ${index}`, false, "", `is malformed: ${error.message.replace(/\.$/, "")}`);
+      this.report.expect(`leaf ${index}`, false, "", `is malformed: ${error.message.replace(/\.$/, "")}`);
     }
   }
 
   #count(index: number, entry: Uint8Array, fields: JsonObject): void {
     if (fields._type === SETTLEMENT_TYPE) {
       const { jobId, receiptId, paid } = parseSettlement(entry);
-      this.#outcome.settlements += 1;
+      this.outcome.settlements += 1;
       if (receiptId !== null) this.#match(index, jobId, this.#paid, paid, this.#prices);
     } else if (fields._type === MANIFEST_TYPE) {
       parseManifest(entry);
-      this.#outcome.payouts += 1;
+      this.outcome.payouts += 1;
     } else if (fields._type === VERDICT_TYPE) {
       parseVerdict(entry);
-      this.#outcome.verdicts += 1;
+      this.outcome.verdicts += 1;
     } else if (fields.payloadType === PAYLOAD_TYPE) {
-      this.#outcome.receipts += 1;
+      this.outcome.receipts += 1;
       if (!("payload" in fields)) return;
       const { jobId, price } = parseStatement(decodeBase64(String(fields.payload)));
       this.#match(index, jobId, this.#prices, price, this.#paid);
     } else {
-      this.#outcome.others += 1;
+      this.outcome.others += 1;
     }
   }
 
@@ -334,7 +327,7 @@ class Leaves {
     others.delete(jobId);
     if (scaled(other) !== scaled(amount)) {
       const bad = `${jobId} was settled for another price than its receipt says`;
-      this.#report.expect(`leaf ${index}`, false, "", bad);
+      this.report.expect(`leaf ${index}`, false, "", bad);
     }
   }
 }

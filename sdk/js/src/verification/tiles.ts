@@ -75,15 +75,12 @@ export type TileReader = (tile: Tile) => Promise<Uint8Array>;
  * `consistencyProof`.
  */
 export class TiledTree {
-  readonly #read: TileReader;
   readonly #tiles = new Map<string, Uint8Array[]>();
 
   constructor(
-    read: TileReader,
+    private readonly read: TileReader,
     readonly size: number,
-  ) {
-    this.#read = read;
-  }
+  ) {}
 
   /** Return the hash of the 2**level leaves from leaf index * 2**level on. Throws `FormatError` if a tile is too short. */
   readonly node = async (level: number, index: number): Promise<Uint8Array> => {
@@ -98,7 +95,7 @@ export class TiledTree {
     const path = tilePath(tile);
     const known = this.#tiles.get(path);
     if (known !== undefined) return known;
-    const hashes = splitHashes(await this.#read(tile)).slice(0, tile.width);
+    const hashes = splitHashes(await this.read(tile)).slice(0, tile.width);
     if (hashes.length !== tile.width || hashes.at(-1)?.length !== HASH_SIZE) {
       throw new FormatError(`${path} does not have ${tile.width} hashes.`);
     }
