@@ -64,9 +64,15 @@ function isBelow(path: string, parent: string): boolean {
   return path === parent || path.startsWith(`${parent}/`);
 }
 
-/** Return the area that an address belongs to, or the first of the caller's areas if it is none of them. */
-export function areaOf(address: string, own: Area[]): Area | undefined {
+/** Return the areas of a session with these roles. */
+export function areasOf(roles: Role[]): Area[] {
+  return (Object.keys(AREAS) as Area[]).filter((area) => roles.includes(AREAS[area].role));
+}
+
+/** Return the area that an address belongs to, or the first of the session's areas if it is none of them. */
+export function areaOf(address: string, roles: Role[]): Area | undefined {
   const path = pathIn(address);
+  const own = areasOf(roles);
   const area = (["machine", "network"] as const).find((area) => isBelow(path, AREAS[area].home));
   return own.includes(area ?? "client") ? (area ?? "client") : own[0];
 }

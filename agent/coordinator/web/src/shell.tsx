@@ -10,7 +10,7 @@ import { Icon, type IconName, Mark } from "./components/icon.tsx";
 import { Toasts } from "./components/toast.tsx";
 import { connection, useLive } from "./live.ts";
 import { NEW_JOB, PAGES } from "./pages.ts";
-import { AREAS, type Area, areaOf, BASE, currentPage, type PageEntry } from "./routes.ts";
+import { AREAS, areaOf, areasOf, BASE, currentPage, type PageEntry } from "./routes.ts";
 import { type Role, signOut, useReady, useRoles } from "./session.ts";
 import { useValue } from "./store.ts";
 import { nextTheme, type Theme, theme } from "./theme.ts";
@@ -75,17 +75,11 @@ function Brand() {
   );
 }
 
-/** Return the areas of this session, and the one that the page belongs to. */
-function useAreas(): [own: Area[], here: Area | undefined] {
-  const roles = useRoles();
-  const { path } = useLocation();
-  const own = (Object.keys(AREAS) as Area[]).filter((area) => roles.includes(AREAS[area].role));
-  return [own, areaOf(path, own)];
-}
-
 /** The switch between the areas; nothing if there is only one. */
 function Areas() {
-  const [own, here] = useAreas();
+  const roles = useRoles();
+  const here = areaOf(useLocation().path, roles);
+  const own = areasOf(roles);
   if (own.length < 2) return null;
   return (
     <nav class="areas" aria-label="Areas">
@@ -100,8 +94,8 @@ function Areas() {
 
 /** Return the navigation pages of the area, and the current one. */
 function useEntries(): [pages: PageEntry[], current: PageEntry | undefined] {
-  const [, here] = useAreas();
   const { path } = useLocation();
+  const here = areaOf(path, useRoles());
   const pages = PAGES.filter((page) => page.nav && page.area === here);
   return [pages, currentPage(path, pages)];
 }
@@ -120,7 +114,7 @@ function Navigation({ name }: { name: string }) {
   const [pages, current] = useEntries();
   const main = pages.find((page) => page.path === NEW_JOB);
   return (
-    <nav class="nav" aria-label={name}>
+    <nav class="stack nav" aria-label={name}>
       {main?.nav && (
         <Button kind="main" icon={main.nav.icon} href={BASE + main.path}>
           {main.nav.name}
@@ -169,10 +163,9 @@ function ThemeButton() {
 
 /** The top of phones, and of pages without a session. */
 function Top({ bare, onMenu }: { bare: boolean; onMenu: () => void }) {
-  const [own] = useAreas();
   return (
     <header class="shell-top">
-      {own.length < 2 ? <Brand /> : <Areas />}
+      {areasOf(useRoles()).length < 2 ? <Brand /> : <Areas />}
       <div class="shell-foot">
         {bare ? (
           <ThemeButton />
@@ -209,8 +202,8 @@ function Drawer({ open, onClose }: { open: boolean; onClose: () => void }) {
   return (
     <dialog class="drawer" ref={dialog} aria-label="Menu" onClose={onClose}>
       {open && (
-        <div class="drawer-body">
-          <div class="drawer-head">
+        <div class="stack drawer-body">
+          <div class="row" data-between="true">
             <Brand />
             <Button kind="plain" icon="close" label="Close menu" onClick={onClose} />
           </div>

@@ -2,12 +2,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { matching } from "../src/commands/match.ts";
-import { ACCOUNTS, type Area, areaOf, currentPage, EARNINGS, type PageEntry } from "../src/routes.ts";
+import { ACCOUNTS, areaOf, currentPage, EARNINGS, type PageEntry } from "../src/routes.ts";
+import type { Role } from "../src/session.ts";
 
 const pages = ["/", "/jobs", "/new", "/machine", "/machine/earnings", "/network", "/network/accounts"].map(
   (path) => ({ path }) as PageEntry,
 );
-const every: Area[] = ["client", "machine", "network"];
+const every: Role[] = ["client", "miner", "admin"];
 
 describe("an address", () => {
   test("belongs to an area, if the session may open it", () => {
@@ -15,7 +16,7 @@ describe("an address", () => {
     expect(areaOf("/dashboard/machines", every)).toBe("client");
     expect(areaOf("/dashboard/network/", every)).toBe("network");
     expect(areaOf("/dashboard/", every)).toBe("client");
-    expect(areaOf("/dashboard/verify", ["machine"])).toBe("machine");
+    expect(areaOf("/dashboard/verify", ["miner"])).toBe("machine");
     expect(areaOf("/dashboard/verify", [])).toBeUndefined();
   });
 

@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { copy } from "../components/controls/copyable.tsx";
 import type { IconName } from "../components/icon.tsx";
 import { notify } from "../components/toast.tsx";
+import { jobTitle } from "../format/jobs.ts";
 import { serviceName } from "../format/names.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
@@ -26,16 +27,12 @@ export interface Command {
 
 type Route = (address: string) => void;
 
+function action(text: string, icon: IconName, run: () => unknown, words = ""): Command {
+  return { id: text, text, kind: "Action", icon, words, run };
+}
+
 /** Return the actions of the page with this address, and those of all pages. */
 export function actionsFor(path: string): { here: Command[]; always: Command[] } {
-  const action = (text: string, icon: IconName, run: () => unknown, words = ""): Command => ({
-    id: text,
-    text,
-    kind: "Action",
-    icon,
-    words,
-    run,
-  });
   const job = /\/jobs\/(job_\w+)$/.exec(path)?.[1];
   return {
     here: job ? [action("Copy this job's id", "copy", () => copy(job, "job's id"))] : [],
@@ -54,7 +51,7 @@ export function actionsFor(path: string): { here: Command[]; always: Command[] }
 export function commandOfJob(job: Job, route: Route): Command {
   return {
     id: job.jobId,
-    text: job.name === job.serviceId ? serviceName(job.serviceId) : job.name,
+    text: jobTitle(job),
     kind: `Job, ${job.status === "submitted" ? "waiting" : job.status}`,
     icon: "jobs",
     words: job.jobId,
@@ -65,18 +62,13 @@ export function commandOfJob(job: Job, route: Route): Command {
 /** A new job of each service. */
 export function useServiceCommands(route: Route): Command[] {
   const isClient = useRoles().includes("client");
-  const registry = useLoad((signal) => publicApi().registry.services({ signal }));
-  return useMemo(
-    () =>
-      (isClient ? (registry.data?.services ?? []) : []).map(({ serviceId }) => ({
-        id: `new ${serviceId}`,
-        text: `New job: ${serviceName(serviceId)}`,
-        kind: "Action",
-        icon: "add",
-        run: () => route(`${BASE}/new/${serviceId}`),
-      })),
-    [registry.data, isClient],
-  );
+  const { data } = useLoad((signal) => publicApi().registry.services({ signal }));
+  return useMemo(() => {
+    const services = isClient ? (data?.services ?? []) : [];
+    return services.map(({ serviceId }) =>
+      action(`New job: ${serviceName(serviceId)}`, "add", () => route(`${BASE}/new/${serviceId}`)),
+    );
+  }, [data, isClient]);
 }
 
 /** Pause or resume the owner's newest machine. */
@@ -90,23 +82,12 @@ export function useMachineCommands(): Command[] {
     () =>
       (machines.data ?? []).map(({ minerId, name, paused }): Command => {
         const { miners } = api("miner");
+        const resume = () => miners.resume(minerId).then(() => notify(`${name} will accept jobs again.`));
+        const pause = () =>
+          miners.pause(minerId).then(() => notify(`${name} accepts no new jobs until you resume it.`));
         return paused
-          ? {
-              id: "resume",
-              text: `Resume ${name}`,
-              kind: "Action",
-              icon: "play",
-              run: () => miners.resume(minerId).then(() => notify(`${name} will accept jobs again.`)),
-            }
-          : {
-              id: "pause",
-              text: `Pause ${name}`,
-              kind: "Action",
-              icon: "pause",
-              words: "machine",
-              run: () =>
-                miners.pause(minerId).then(() => notify(`${name} accepts no new jobs until you resume it.`)),
-            };
+          ? action(`Resume ${name}`, "play", resume)
+          : action(`Pause ${name}`, "pause", pause, "machine");
       }),
     [machines.data],
   );

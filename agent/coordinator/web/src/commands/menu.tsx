@@ -7,7 +7,7 @@ import { Dialog } from "../components/controls/dialog.tsx";
 import { Icon } from "../components/icon.tsx";
 import { complain } from "../components/toast.tsx";
 import { useLoad } from "../load.ts";
-import { AREAS, type Area, areaOf, BASE } from "../routes.ts";
+import { AREAS, areaOf, BASE } from "../routes.ts";
 import { api, useRoles } from "../session.ts";
 import { actionsFor, type Command, commandOfJob, useMachineCommands, useServiceCommands } from "./actions.ts";
 import { matching } from "./match.ts";
@@ -127,12 +127,11 @@ function Keys({ keys }: { keys: string[] }) {
 function useCommands(query: string): Command[] {
   const { path, route } = useLocation();
   const roles = useRoles();
-  const own = (Object.keys(AREAS) as Area[]).filter((area) => roles.includes(AREAS[area].role));
   const jobs = useJobs(query);
   const services = useServiceCommands(route);
   const machine = useMachineCommands();
   return useMemo(() => {
-    const pages = pagesFor(roles, areaOf(path, own)).map(
+    const pages = pagesFor(roles, areaOf(path, roles)).map(
       (page): Command => ({
         id: page.path,
         text: page.nav?.name ?? page.path,
@@ -188,8 +187,7 @@ function useJobs(query: string): Job[] {
 function Shortcuts() {
   const { path } = useLocation();
   const roles = useRoles();
-  const own = (Object.keys(AREAS) as Area[]).filter((area) => roles.includes(AREAS[area].role));
-  const here = areaOf(path, own);
+  const here = areaOf(path, roles);
   const pages = pagesFor(roles, here).filter((page) => page.area === here && page.nav?.letter);
   return (
     <Dialog title="Keyboard shortcuts" open onClose={close}>

@@ -9,7 +9,7 @@ import { useEffect, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { complain } from "../components/toast.tsx";
 import { NEW_JOB } from "../pages.ts";
-import { AREAS, type Area, areaOf, BASE } from "../routes.ts";
+import { areaOf, BASE } from "../routes.ts";
 import { useRoles } from "../session.ts";
 import { useValue } from "../store.ts";
 import { MAC, openCommands, opened, pageOfLetter } from "./opened.ts";
@@ -30,8 +30,7 @@ export function Commands() {
   }, [state, Shown]);
   useEffect(() => {
     if (roles.length === 0) return;
-    const own = (Object.keys(AREAS) as Area[]).filter((area) => roles.includes(AREAS[area].role));
-    const here = areaOf(path, own);
+    const here = areaOf(path, roles);
     let pressed = 0;
     // What a letter does now; undefined if it has no meaning.
     const meaning = (key: string): (() => void) | undefined => {

@@ -18,7 +18,7 @@ export interface CardProps {
 export function Card({ title, note, action, object = false, children }: CardProps) {
   const id = useId();
   return (
-    <section class="card" data-object={object} aria-labelledby={title === undefined ? undefined : id}>
+    <section class="stack card" data-object={object} aria-labelledby={title === undefined ? undefined : id}>
       {title !== undefined && (
         <div class="card-head">
           <h2 id={id}>{title}</h2>

@@ -30,7 +30,7 @@ export function Notice({ tone, title, children, action }: NoticeProps) {
   return (
     <div class="notice" data-tone={tone} role={tone === "bad" ? "alert" : undefined}>
       <Icon name={ICONS[tone]} />
-      <div class="notice-body">
+      <div class="stack" data-gap="1">
         {title && (
           <p class="notice-title">
             <Coded text={title} />

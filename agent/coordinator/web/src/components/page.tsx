@@ -40,9 +40,9 @@ export function Page({ title, lead, actions, back, narrow = false, tabs, childre
     document.title = `${tab ? `${tab.name} - ` : ""}${title} - AITBC`;
   }, [title, tab]);
   return (
-    <div class="page" data-width={narrow ? "narrow" : undefined}>
+    <div class="stack page" data-width={narrow ? "narrow" : undefined}>
       <header class="page-head">
-        <div class="page-head-text">
+        <div class="stack" data-gap="1">
           {back && (
             <a class="page-head-back" href={back.href}>
               <Icon name="back" />
@@ -54,7 +54,7 @@ export function Page({ title, lead, actions, back, narrow = false, tabs, childre
           </h1>
           {lead && <p class="page-head-lead">{lead}</p>}
         </div>
-        <div class="page-head-actions">{actions}</div>
+        <div class="row page-head-actions">{actions}</div>
       </header>
       {tabs && <TabLinks label={`Pages of ${title}`} tabs={tabs} />}
       {children}

@@ -20,9 +20,9 @@ const ROWS = 6;
 
 export function PageSkeleton() {
   return (
-    <div class="page" aria-busy="true">
+    <div class="stack page" aria-busy="true">
       <span class="visually-hidden">Loading</span>
-      <div class="page-head-text">
+      <div class="stack" data-gap="1">
         <span class="skeleton" data-as="title" />
         <span class="skeleton" data-as="lead" />
       </div>

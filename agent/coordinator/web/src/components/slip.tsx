@@ -23,8 +23,8 @@ export interface SlipProps {
 export function Slip({ title, note, stamp, children }: SlipProps) {
   const id = useId();
   return (
-    <section class="receipt" aria-labelledby={id}>
-      <div class="receipt-head">
+    <section class="stack receipt" aria-labelledby={id}>
+      <div class="row receipt-head" data-between="true">
         <h2 id={id}>{title}</h2>
         {note}
       </div>
@@ -47,12 +47,12 @@ export function Cut() {
   return <hr class="cut" />;
 }
 
-type Line = [name: ComponentChildren, value: ComponentChildren];
+export type Line = [name: ComponentChildren, value: ComponentChildren];
 
 /** Names on the left, figures on the right, and the total below a rule. */
 export function Lines({ items, total }: { items: Line[]; total?: Line | undefined }) {
   return (
-    <dl class="receipt-lines">
+    <dl class="stack receipt-lines" data-gap="2">
       {items.map(([name, value], index) => (
         <div key={index}>
           <dt>{name}</dt>

@@ -34,6 +34,15 @@ export interface Tab {
 
 const inAddress = () => location.hash.slice(1);
 
+/** Return where an arrow key, Home or End leads in a row, and take the key; undefined for other keys. */
+export function indexOfKey(event: KeyboardEvent, current: number, length: number): number | undefined {
+  const steps: Record<string, number> = { ArrowRight: 1, ArrowLeft: -1, Home: -length, End: length };
+  const step = steps[event.key];
+  if (step === undefined) return undefined;
+  event.preventDefault();
+  return Math.max(0, Math.min(length - 1, current + step));
+}
+
 export function Tabs({ label, tabs }: { label: string; tabs: Tab[] }) {
   const id = useId();
   const [chosen, setChosen] = useState(inAddress);
@@ -50,18 +59,10 @@ export function Tabs({ label, tabs }: { label: string; tabs: Tab[] }) {
     setChosen(tab.id);
   };
   const press = (event: KeyboardEvent) => {
-    const steps: Record<string, number> = {
-      ArrowRight: 1,
-      ArrowLeft: -1,
-      Home: -tabs.length,
-      End: tabs.length,
-    };
-    const step = steps[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    const index = Math.max(0, Math.min(tabs.length - 1, tabs.indexOf(shown) + step));
-    const next = tabs[index];
-    if (next) show(next);
+    const index = indexOfKey(event, tabs.indexOf(shown), tabs.length);
+    const next = tabs[index ?? -1];
+    if (index === undefined || !next) return;
+    show(next);
     list.current?.querySelectorAll("button")[index]?.focus();
   };
   return (

@@ -40,7 +40,7 @@ function dismiss(id: number): void {
 
 export function Toasts() {
   return (
-    <div class="toasts" role="status" aria-live="polite">
+    <div class="stack toasts" data-gap="2" role="status" aria-live="polite">
       {useValue(toasts).map((toast) => (
         <div class="toast" key={toast.id} data-tone={toast.tone}>
           <Icon name={toast.tone === "good" ? "check" : "warn"} />

@@ -11,7 +11,7 @@ export function Answer({ text }: { text: string }) {
   return (
     <>
       {reasoning && <Reasoning text={reasoning} />}
-      <div class="answer">{content}</div>
+      <div class="stack answer">{content}</div>
     </>
   );
 }
@@ -106,7 +106,7 @@ function Link({ address, text }: { address: string | undefined; text: ComponentC
 function Code({ text, language = "" }: { text: string; language?: string | undefined }) {
   return (
     <div class="code">
-      <div class="code-head">
+      <div class="row code-head" data-between="true">
         <span class="small quiet">{language}</span>
         <CopyButton text={text} noun="code" />
       </div>

@@ -19,9 +19,9 @@ export function Frames({ frames, video }: { frames: Frame[]; video?: OutputFile 
   return (
     <div class="stack">
       {video && <Player file={video} />}
-      <figure class="picture">
+      <figure class="stack picture" data-gap="2">
         <Shown frame={frame} alt={`Frame ${frame.frame}`} />
-        <figcaption>
+        <figcaption class="row" data-between="true">
           <span>Frame {frame.frame}</span>
           <Download file={frame} />
         </figcaption>

@@ -27,7 +27,7 @@ function Shown({ image, alt }: { image: Picture; alt: string }) {
   const url = useLink(image.artifact_id);
   const style = { aspectRatio: `${image.width} / ${image.height}` };
   return (
-    <figure class="picture">
+    <figure class="stack picture" data-gap="2">
       {url ? (
         <button
           type="button"
@@ -42,7 +42,7 @@ function Shown({ image, alt }: { image: Picture; alt: string }) {
           <Skeleton height="100%" />
         </div>
       )}
-      <figcaption>
+      <figcaption class="row" data-between="true">
         <span>
           {image.width} × {image.height}, seed {image.seed}
         </span>

@@ -10,7 +10,7 @@ const MOST = 100;
 export function Json({ value, name }: { value: JsonObject; name: string }) {
   return (
     <div class="code">
-      <div class="code-head">
+      <div class="row code-head" data-between="true">
         <span class="small quiet">JSON</span>
         <span class="row">
           <CopyButton text={JSON.stringify(value, null, 2)} noun="result" />

@@ -1,18 +1,11 @@
 /** The form of a service as its authors wrote it: the schema's `x-aitbc-form`. */
 import type { FieldKind, FormField } from "./form_field.ts";
 
-interface WrittenField {
-  name: string;
-  label: string;
-  help: string;
-  empty?: string;
-  unit?: string;
+type Words = "name" | "label" | "help" | "empty" | "unit" | "suggestions" | "accept" | "instead" | "hidden";
+
+interface WrittenField extends Pick<FormField, Words> {
   choices?: Record<string, string>;
-  suggestions?: string[];
-  accept?: string;
   control?: FieldKind;
-  instead?: string;
-  hidden?: boolean;
 }
 
 export interface WrittenForm {
@@ -32,21 +25,18 @@ export function written(form: WrittenForm, fields: FormField[]): FormField[] {
   return [...ordered, ...[...byName.values()].map((field) => ({ ...field, group: "Others" }))];
 }
 
-function withWords(field: FormField, word: WrittenField, title: string | null): FormField {
-  const { label, help, choices, control } = word;
+function withWords(
+  field: FormField,
+  { choices, control, ...words }: WrittenField,
+  title: string | null,
+): FormField {
   return {
     ...field,
-    label,
-    help,
+    ...words,
     kind: control ?? (choices && field.kind === "text" ? "choice" : field.kind),
     options: choices ? Object.keys(choices) : field.options,
-    names: choices ?? {},
-    suggestions: word.suggestions ?? [],
-    empty: word.empty,
-    unit: word.unit,
-    accept: word.accept,
-    instead: word.instead,
-    hidden: Boolean(word.hidden || word.instead),
+    names: choices,
+    hidden: Boolean(words.hidden || words.instead),
     group: title ?? undefined,
     // The default of a time is the beginning, which an empty control says better than a zero.
     ...(control === "time" ? { default: undefined, preset: field.default } : {}),

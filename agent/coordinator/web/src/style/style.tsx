@@ -5,7 +5,7 @@ import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
 import { Copyable } from "../components/controls/copyable.tsx";
 import { CheckField, SelectField, TextField } from "../components/controls/field.tsx";
-import { FormDialog } from "../components/controls/form-dialog.tsx";
+import { FormButton } from "../components/controls/form-dialog.tsx";
 import { Menu } from "../components/controls/menu.tsx";
 import { Segments } from "../components/controls/segments.tsx";
 import { Empty } from "../components/empty.tsx";
@@ -49,7 +49,18 @@ export default function Style() {
               { name: "Delete", icon: "trash", danger: true, act: nothing },
             ]}
           />
-          <NewKey />
+          <FormButton
+            title="New key"
+            action="Create key"
+            icon="key"
+            initial={{ name: "" }}
+            onSend={async ({ name }) => {
+              if (name === "") throw new Error("A key needs a name.");
+              notify(`${name} was created.`);
+            }}
+          >
+            {(field) => <TextField label="Name" required {...field("name")} />}
+          </FormButton>
         </>
       }
     >
@@ -193,29 +204,5 @@ function Receipt() {
         Verify in this browser
       </Button>
     </Slip>
-  );
-}
-
-function NewKey() {
-  const [open, setOpen] = useState(false);
-  const [name, setName] = useState("");
-  return (
-    <>
-      <Button kind="main" icon="key" onClick={() => setOpen(true)}>
-        New key
-      </Button>
-      <FormDialog
-        title="New key"
-        action="Create key"
-        open={open}
-        onClose={() => setOpen(false)}
-        onSend={async () => {
-          if (name === "") throw new Error("A key needs a name.");
-          notify(`${name} was created.`);
-        }}
-      >
-        {(errors) => <TextField label="Name" required value={name} onInput={setName} error={errors.name} />}
-      </FormDialog>
-    </>
   );
 }

@@ -1,11 +1,11 @@
 /** The keys of the own account, and the browsers that are signed in to it. */
 import type { BrowserSession, Key } from "@aitbc/client";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
 import { ask } from "../components/controls/dialog.tsx";
 import { TextField } from "../components/controls/field.tsx";
-import { FormDialog } from "../components/controls/form-dialog.tsx";
+import { FormButton } from "../components/controls/form-dialog.tsx";
 import { type Secret, SecretDialog } from "../components/controls/secret.tsx";
 import { Badge } from "../components/figures/status.tsx";
 import { Table } from "../components/figures/table.tsx";
@@ -24,7 +24,12 @@ export default function Keys() {
     return { ...list, own: own.keyId };
   });
   const [secret, setSecret] = useState<Secret | null>(null);
-  const [creating, setCreating] = useState(false);
+  const create = async (name: string) => {
+    const { key } = await api("client").keys.create(name);
+    const advice = "Copy it now; it cannot be shown again. Anyone who has it can spend your money.";
+    setSecret({ title: "New key", text: key, noun: "key", advice });
+    keys.reload();
+  };
   const revoke = async (key: Key) => {
     const text = "Programs and browsers that use it stop working immediately. This cannot be undone.";
     if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke" }))) return;
@@ -37,24 +42,27 @@ export default function Keys() {
       title="API keys"
       lead="A key for each program that submits jobs, so that you can revoke one without stopping the others."
       actions={
-        <Button kind="main" icon="add" onClick={() => setCreating(true)}>
-          New key
-        </Button>
+        <FormButton
+          title="New key"
+          action="Create key"
+          icon="key"
+          initial={{ name: "" }}
+          ready={({ name }) => name.trim() !== ""}
+          onSend={({ name }) => create(name.trim())}
+        >
+          {(field) => (
+            <TextField
+              label="Name"
+              required
+              {...field("name")}
+              maxLength={100}
+              placeholder="Laptop"
+              help="The program or machine that will use it."
+            />
+          )}
+        </FormButton>
       }
     >
-      <NewKey
-        open={creating}
-        onClose={() => setCreating(false)}
-        onMade={(key) => {
-          setSecret({
-            title: "New key",
-            text: key,
-            noun: "key",
-            advice: "Copy it now; it cannot be shown again. Anyone who has it can spend your money.",
-          });
-          keys.reload();
-        }}
-      />
       <Loaded from={keys}>
         {({ keys: list, own, limit }) => (
           <Card title="Keys" note={`${list.length} of at most ${limit}`}>
@@ -128,41 +136,5 @@ export function Revoke({ name, onClick }: { name: string; onClick: () => Promise
     <Button size="small" kind="plain" onClick={onClick} label={`Revoke ${name}`}>
       Revoke
     </Button>
-  );
-}
-
-interface NewKeyProps {
-  open: boolean;
-  onClose: () => void;
-  onMade: (key: string) => void;
-}
-
-function NewKey({ open, onClose, onMade }: NewKeyProps) {
-  const [name, setName] = useState("");
-  useEffect(() => setName(""), [open]);
-  const create = async () => onMade((await api("client").keys.create(name.trim())).key);
-  return (
-    <FormDialog
-      title="New key"
-      action="Create key"
-      icon="key"
-      open={open}
-      onClose={onClose}
-      onSend={create}
-      disabled={!name.trim()}
-    >
-      {(errors) => (
-        <TextField
-          label="Name"
-          required
-          value={name}
-          onInput={setName}
-          maxLength={100}
-          placeholder="Laptop"
-          help="The program or machine that will use it."
-          error={errors.name}
-        />
-      )}
-    </FormDialog>
   );
 }

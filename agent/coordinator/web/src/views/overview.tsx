@@ -9,15 +9,14 @@ import { Examples } from "../features/examples/client.tsx";
 import type { Supplied } from "../features/examples/examples.ts";
 import { FirstSteps } from "../features/examples/first.tsx";
 import { endFirst, isFirst } from "../first_steps.ts";
-import { plural } from "../format/size.ts";
 import { isTransaction, useJobList, useReload } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { usePolled } from "../poll.ts";
 import { BASE } from "../routes.ts";
 import { api, useRoles } from "../session.ts";
-import { spentInWeek } from "../spending.ts";
 import { JobTable } from "./job_table.tsx";
 import { Slowed } from "./slowed.tsx";
+import { useSpent } from "./spent.tsx";
 
 /** Jobs of each list. */
 const SHOWN = 6;
@@ -83,16 +82,13 @@ export default function Home() {
 /** What the network offers, and the machine of this session's owner. */
 function useSupplied() {
   const owner = useRoles().includes("miner");
-  return usePolled<Supplied>(
-    async (signal) => {
-      const [{ services }, machines] = await Promise.all([
-        api("client").marketplace.services({ signal }),
-        owner ? api("miner").miners.list({ limit: 1, signal }) : undefined,
-      ]);
-      return { services, machine: machines?.miners[0] };
-    },
-    () => SUPPLY_SECONDS,
-  );
+  return usePolled<Supplied>(async (signal) => {
+    const [{ services }, machines] = await Promise.all([
+      api("client").marketplace.services({ signal }),
+      owner ? api("miner").miners.list({ limit: 1, signal }) : undefined,
+    ]);
+    return { services, machine: machines?.miners[0] };
+  }, SUPPLY_SECONDS);
 }
 
 /** Return the newest jobs of several lists. */
@@ -105,12 +101,8 @@ function newest(lists: (JobList | undefined)[]): Job[] {
 
 function Numbers({ running, waiting }: { running: number; waiting: number }) {
   const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
-  const week = useLoad(spentInWeek);
-  const reload = () => {
-    wallet.reload();
-    week.reload();
-  };
-  useReload("client", reload, isTransaction);
+  const spent = useSpent();
+  useReload("client", wallet.reload, isTransaction);
   const held = wallet.data && Number(wallet.data.held) > 0 ? wallet.data.held : undefined;
   return (
     <>
@@ -127,11 +119,7 @@ function Numbers({ running, waiting }: { running: number; waiting: number }) {
             ),
             href: `${BASE}/wallet`,
           },
-          {
-            name: "Spent in 7 days",
-            value: week.data ? <Money amount={week.data.amount} /> : "\u2013",
-            note: week.data && `${week.data.all ? "" : "at least, "}for ${plural(week.data.jobs, "job")}`,
-          },
+          spent,
           { name: "Running", value: running, href: `${BASE}/jobs?status=running` },
           { name: "Waiting", value: waiting, href: `${BASE}/jobs?status=submitted` },
         ]}

@@ -1,6 +1,6 @@
 /** The balance, and the statement of all transactions as a roll of paper. */
 import type { Transaction, TransactionList } from "@aitbc/client";
-import { Older, useOlder } from "../components/controls/older.tsx";
+import { Older } from "../components/controls/older.tsx";
 import { Empty } from "../components/empty.tsx";
 import { Figures } from "../components/figures/figures.tsx";
 import { Money } from "../components/figures/money.tsx";
@@ -8,26 +8,24 @@ import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { absolute, decimal } from "../format/decimal.ts";
 import { exact, priceDigits } from "../format/money.ts";
-import { plural } from "../format/size.ts";
 import { clock, timeOfDay } from "../format/time.ts";
 import { byDay, change, state, subject } from "../format/transactions.ts";
 import { isTransaction, useReload } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api } from "../session.ts";
-import { spentInWeek } from "../spending.ts";
 import "../styles/receipts.css";
 import { Slowed } from "./slowed.tsx";
+import { useSpent } from "./spent.tsx";
 
 const PAGE = 50;
 
 export default function WalletPage() {
   const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
-  const week = useLoad(spentInWeek);
+  const spent = useSpent();
   const newest = useLoad((signal) => api("client").wallet.transactions({ limit: PAGE, signal }));
   const reload = () => {
     wallet.reload();
-    week.reload();
     newest.reload();
   };
   useReload("client", reload, isTransaction);
@@ -44,12 +42,7 @@ export default function WalletPage() {
               items={[
                 { name: "Balance", value: <Money amount={wallet.balance} /> },
                 { name: "Held for jobs", value: <Money amount={wallet.held} /> },
-                {
-                  name: "Spent in 7 days",
-                  value: week.data ? <Money amount={week.data.amount} /> : "\u2013",
-                  note:
-                    week.data && `${week.data.all ? "" : "at least, "}for ${plural(week.data.jobs, "job")}`,
-                },
+                spent,
               ]}
             />
           </>
@@ -71,31 +64,31 @@ export default function WalletPage() {
 }
 
 function Statement({ newest }: { newest: TransactionList }) {
-  const list = useOlder(
-    newest,
-    (before) => api("client").wallet.transactions({ limit: PAGE, before }),
-    ({ transactions }) => transactions,
-  );
   return (
-    <>
-      <section class="receipt roll" aria-labelledby="statement">
-        <div class="receipt-head">
-          <h2 id="statement">Statement</h2>
-          <span class="quiet small">credits</span>
-        </div>
-        {byDay(list.rows).map(([day, transactions]) => (
-          <section key={day} aria-label={day}>
-            <h3>{day}</h3>
-            <ul>
-              {transactions.map((transaction) => (
-                <Line key={transaction.transactionId} transaction={transaction} />
-              ))}
-            </ul>
-          </section>
-        ))}
-      </section>
-      <Older list={list} />
-    </>
+    <Older
+      newest={newest}
+      read={(before) => api("client").wallet.transactions({ limit: PAGE, before })}
+      rowsOf={({ transactions }) => transactions}
+    >
+      {(all) => (
+        <section class="stack receipt roll" aria-labelledby="statement">
+          <div class="row receipt-head" data-between="true">
+            <h2 id="statement">Statement</h2>
+            <span class="quiet small">credits</span>
+          </div>
+          {byDay(all).map(([day, transactions]) => (
+            <section key={day} aria-label={day}>
+              <h3>{day}</h3>
+              <ul>
+                {transactions.map((transaction) => (
+                  <Line key={transaction.transactionId} transaction={transaction} />
+                ))}
+              </ul>
+            </section>
+          ))}
+        </section>
+      )}
+    </Older>
   );
 }
 

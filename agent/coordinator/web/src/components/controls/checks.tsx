@@ -31,7 +31,7 @@ export function Conclusions({ outcome, remedy }: { outcome: Outcome; remedy?: Co
   const concluded = conclusions(verification);
   const failed = concluded.filter(({ verdict }) => verdict === "failed").length;
   return (
-    <section class="conclusions" role="status">
+    <section class="stack conclusions" role="status">
       {network ? (
         <Notice tone="wait" title="This receipt is from another network">
           <p>
@@ -125,13 +125,18 @@ function Proven({ question, outcome }: { question: Conclusion["question"]; outco
   }
 }
 
-function Checks({ checks }: { checks: readonly Check[] }) {
+interface ChecksProps {
+  checks: readonly Check[];
+  words?: (check: Check) => ComponentChildren;
+}
+
+function Checks({ checks, words = checkWords }: ChecksProps) {
   return (
-    <ul class="checks">
+    <ul class="stack checks" data-gap="2">
       {checks.map((check) => (
         <li key={check.name + check.message} data-tone={check.ok ? "good" : "bad"}>
           <Icon name={check.ok ? "check" : "cross"} />
-          <span>{checkWords(check)}</span>
+          <span>{words(check)}</span>
         </li>
       ))}
     </ul>
@@ -150,21 +155,19 @@ export interface CheckListProps {
 export function CheckList({ checks, valid, good, bad, logKey }: CheckListProps) {
   const failed = checks.filter((check) => !check.ok).length;
   return (
-    <div class="verdict" data-tone={valid ? "good" : "bad"} role="status">
+    <div class="stack verdict" data-tone={valid ? "good" : "bad"} role="status">
       <p class="verdict-line">
         <Icon name={valid ? "verify" : "warn"} />
         {valid ? good : `${bad}: ${failed === 1 ? "one check failed" : `${failed} checks failed`}.`}
       </p>
-      <ul class="checks">
-        {checks.map((check) => (
-          <li key={check.name + check.message} data-tone={check.ok ? "good" : "bad"}>
-            <Icon name={check.ok ? "check" : "cross"} />
-            <span>
-              <strong>{check.name}</strong> {check.message}
-            </span>
-          </li>
-        ))}
-      </ul>
+      <Checks
+        checks={checks}
+        words={({ name, message }) => (
+          <>
+            <strong>{name}</strong> {message}
+          </>
+        )}
+      />
       <p class="small quiet">
         Verified in this browser with the log key <code>{logKey}</code>
       </p>

@@ -37,10 +37,10 @@ export function Dialog({ title, open, onClose, children, actions, busy = false }
       onCancel={(event) => busy && event.preventDefault()}
     >
       {open && (
-        <div class="dialog-body">
+        <div class="stack">
           <h2 id={id}>{title}</h2>
           {children}
-          <div class="dialog-actions">{actions ?? <Button onClick={onClose}>Close</Button>}</div>
+          <div class="row dialog-actions">{actions ?? <Button onClick={onClose}>Close</Button>}</div>
         </div>
       )}
     </dialog>

@@ -1,48 +1,69 @@
 /**
  * A form in a dialog: how all actions that need input are done.
  *
- *   <FormDialog title="New key" action="Create key" icon="key" open={open} onClose={close} onSend={create}>
- *     {(errors) => <TextField label="Name" required value={name} onInput={setName} error={errors.name} />}
- *   </FormDialog>
+ *   <FormButton title="New key" action="Create key" icon="key" initial={{ name: "" }} onSend={({ name }) => create(name)}>
+ *     {(field) => <TextField label="Name" required {...field("name")} />}
+ *   </FormButton>
  *
- * It is busy until the promise of `onSend` settles, and then closes. An error of a field is given to the children by the field's
- * path, any other is shown above them. The fields keep what was entered after an error; reset them when the dialog opens.
+ * The values have the API's names, by which its validation errors find their fields; any other error is shown above them. The
+ * dialog is busy until the promise of `onSend` settles, and then closes, or keeps what was entered after an error.
  */
+
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useState } from "preact/hooks";
+
 import { fieldErrors } from "../../errors.ts";
-import type { IconName } from "../icon.tsx";
 import { Failure } from "../notice.tsx";
-import { Button } from "./button.tsx";
+import { Button, type ButtonProps } from "./button.tsx";
 import { Dialog } from "./dialog.tsx";
 
-export interface FormDialogProps {
+/** Return what the control of a value needs. */
+export type FieldOf<Values> = <Name extends keyof Values & string>(
+  name: Name,
+) => { value: Values[Name]; onInput: (value: Values[Name]) => void; error: string | undefined };
+
+interface FormProps<Values> {
   title: string;
-  open: boolean;
-  onClose: () => void;
-  onSend: () => Promise<unknown>;
   /** The button's text. */
   action: string;
-  icon?: IconName;
   /** It cannot be undone. */
   danger?: boolean;
-  disabled?: boolean;
-  children?: ComponentChildren | ((errors: Record<string, string>) => ComponentChildren);
+  /** The values whenever the dialog opens. */
+  initial: Values;
+  /** Whether the values can be sent. */
+  ready?: (values: Values) => boolean;
+  onSend: (values: Values) => Promise<unknown>;
+  children: (field: FieldOf<Values>, values: Values) => ComponentChildren;
 }
 
-export function FormDialog({ title, open, onClose, onSend, action, ...rest }: FormDialogProps) {
-  const { icon, danger = false, disabled, children } = rest;
-  const form = useId();
+export interface FormDialogProps<Values> extends FormProps<Values> {
+  open: boolean;
+  onClose: () => void;
+}
+
+export function FormDialog<Values>({ title, open, onClose, action, ...form }: FormDialogProps<Values>) {
+  const { danger = false, initial, ready = () => true, onSend, children } = form;
+  const id = useId();
+  const [values, setValues] = useState(initial);
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
-  useEffect(() => setError(undefined), [open]);
+  useEffect(() => {
+    setValues(initial);
+    setError(undefined);
+  }, [open]);
+
   const errors = fieldErrors(error);
+  const field: FieldOf<Values> = (name) => ({
+    value: values[name],
+    onInput: (value) => setValues((values) => ({ ...values, [name]: value })),
+    error: errors[name],
+  });
   const submit = async (event: Event) => {
     event.preventDefault();
     setBusy(true);
     setError(undefined);
     try {
-      await onSend();
+      await onSend(values);
       onClose();
     } catch (error) {
       setError(error);
@@ -50,6 +71,7 @@ export function FormDialog({ title, open, onClose, onSend, action, ...rest }: Fo
       setBusy(false);
     }
   };
+
   return (
     <Dialog
       title={title}
@@ -63,21 +85,40 @@ export function FormDialog({ title, open, onClose, onSend, action, ...rest }: Fo
           </Button>
           <Button
             type="submit"
-            form={form}
+            form={id}
             kind={danger ? "danger" : "main"}
-            icon={icon}
             busy={busy}
-            disabled={disabled}
+            disabled={!ready(values)}
           >
             {action}
           </Button>
         </>
       }
     >
-      <form class="stack" id={form} onSubmit={submit} noValidate>
+      <form class="stack" id={id} onSubmit={submit} noValidate>
         {error !== undefined && Object.keys(errors).length === 0 && <Failure error={error} />}
-        {typeof children === "function" ? children(errors) : children}
+        {children(field, values)}
       </form>
     </Dialog>
+  );
+}
+
+/** A button that opens the dialog, whose title it has unless `label` is another. */
+export function FormButton<Values>({
+  label,
+  kind = "main",
+  size,
+  icon,
+  disabled,
+  ...form
+}: FormProps<Values> & Pick<ButtonProps, "label" | "kind" | "size" | "icon" | "disabled">) {
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <Button kind={kind} size={size} icon={icon} disabled={disabled} onClick={() => setOpen(true)}>
+        {label ?? form.title}
+      </Button>
+      <FormDialog {...form} open={open} onClose={() => setOpen(false)} />
+    </>
   );
 }

@@ -1,15 +1,16 @@
 /**
- * A form with its button.
+ * A form with its button, in a page.
  *
- *   <Form action="Create key" icon="key" onSend={async () => { await api("client").keys.create(name); notify("Created."); }}>
- *     <TextField label="Name" ... />
+ *   <Form action="Sign in" onSend={() => signInWithKey(key)}>
+ *     <TextField label="API key" ... />
  *   </Form>
  *
  * It is busy until the promise of `onSend` settles, and shows an error above the fields.
  */
+
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import type { IconName } from "../icon.tsx";
+
 import { Failure } from "../notice.tsx";
 import { Button } from "./button.tsx";
 
@@ -17,18 +18,13 @@ export interface FormProps {
   children: ComponentChildren;
   /** The button's text. */
   action: string;
-  icon?: IconName;
-  disabled?: boolean;
-  /** The fields and the button share a row where there is space. */
-  inline?: boolean;
-  /** Next to the button. */
-  beside?: ComponentChildren;
   onSend: () => Promise<void>;
 }
 
-export function Form({ children, action, icon, disabled, inline, beside, onSend }: FormProps) {
+export function Form({ children, action, onSend }: FormProps) {
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
+
   const submit = async (event: Event) => {
     event.preventDefault();
     setBusy(true);
@@ -36,21 +32,15 @@ export function Form({ children, action, icon, disabled, inline, beside, onSend 
     await onSend().catch(setError);
     setBusy(false);
   };
-  const fields = (
-    <>
-      {children}
-      <div class="row">
-        <Button type="submit" kind="main" icon={icon} busy={busy} disabled={disabled}>
-          {action}
-        </Button>
-        {beside}
-      </div>
-    </>
-  );
   return (
     <form class="stack" onSubmit={submit} noValidate>
       {error !== undefined && <Failure error={error} />}
-      {inline ? <div class="form-grid">{fields}</div> : fields}
+      {children}
+      <div class="row">
+        <Button type="submit" kind="main" busy={busy}>
+          {action}
+        </Button>
+      </div>
     </form>
   );
 }

@@ -11,6 +11,8 @@
  */
 import { useState } from "preact/hooks";
 
+import { indexOfKey } from "../tabs.tsx";
+
 export interface Point {
   name: string;
   value: number | (number | null)[];
@@ -50,16 +52,8 @@ export function Chart({ label, points, kind = "bars", series = SINGLE, format = 
     setHere(Math.max(0, Math.min(points.length - 1, index)));
   };
   const press = (event: KeyboardEvent) => {
-    const steps: Record<string, number> = {
-      ArrowRight: 1,
-      ArrowLeft: -1,
-      Home: -points.length,
-      End: points.length,
-    };
-    const step = steps[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    setHere(Math.max(0, Math.min(points.length - 1, (here ?? points.length) + step)));
+    const index = indexOfKey(event, here ?? points.length, points.length);
+    if (index !== undefined) setHere(index);
   };
   const across = here === null ? 0 : ((here + 0.5) / points.length) * 100;
   const step = WIDTH / Math.max(1, rows.length);

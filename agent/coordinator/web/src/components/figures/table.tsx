@@ -43,6 +43,8 @@ export interface TableProps<Row> {
   rows: Row[];
   rowKey: (row: Row) => string;
   href?: (row: Row) => string | undefined;
+  /** Shown instead of a table without rows. */
+  empty?: ComponentChildren;
 }
 
 /** Explicit because browsers do not treat cards (display: grid) as a table, and screen readers would lose the rows. */
@@ -79,7 +81,8 @@ function filled<Row>(columns: Column<Row>[]): Filled<Row>[] {
   });
 }
 
-export function Table<Row>({ caption, columns: declared, rows, rowKey, href }: TableProps<Row>) {
+export function Table<Row>({ caption, columns: declared, rows, rowKey, href, empty }: TableProps<Row>) {
+  if (rows.length === 0 && empty) return <>{empty}</>;
   const columns = filled(declared);
   return (
     <div class="table-frame">

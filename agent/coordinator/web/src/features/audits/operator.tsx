@@ -1,13 +1,11 @@
 /** All audits: which results were checked, with what outcome; and the jobs with known answers (canaries). */
 import type { Audit, AuditList, Canary, CanaryList } from "@aitbc/client";
-import { useEffect, useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
-import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { SelectField, TextField } from "../../components/controls/field.tsx";
-import { FormDialog } from "../../components/controls/form-dialog.tsx";
+import { FormButton } from "../../components/controls/form-dialog.tsx";
 import { Menu } from "../../components/controls/menu.tsx";
-import { Older, useOlder } from "../../components/controls/older.tsx";
+import { Older } from "../../components/controls/older.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Table } from "../../components/figures/table.tsx";
@@ -30,24 +28,18 @@ const PAGE = 50;
 export default function Audits() {
   const [{ verdict = "", miner = "" }, change] = useFilters();
   const asked = { verdict: (verdict || undefined) as Audit["verdict"], minerId: miner || undefined };
-  const audits = usePolled(
-    (signal) => api("admin").audits.list({ ...asked, limit: PAGE, signal }),
-    () => SECONDS,
-    [verdict, miner],
-  );
+  const audits = usePolled((signal) => api("admin").audits.list({ ...asked, limit: PAGE, signal }), SECONDS, [
+    verdict,
+    miner,
+  ]);
   const miners = useLoad((signal) => api("admin").miners.list({ signal }));
   const canaries = useLoad((signal) => api("admin").audits.canaries({ signal }));
-  const [adding, setAdding] = useState(false);
   const names = new Map((miners.data?.miners ?? []).map(({ minerId, name }) => [minerId, name]));
   return (
     <Page
       title="Audits"
       lead={audits.data && answer(audits.data, asked.verdict)}
-      actions={
-        <Button icon="add" onClick={() => setAdding(true)}>
-          Add a known answer
-        </Button>
-      }
+      actions={<NewCanary onAdded={canaries.reload} />}
     >
       <div class="filters">
         <Segments
@@ -68,10 +60,18 @@ export default function Audits() {
         />
       </div>
       <Loaded from={audits} lines={6} height="2.75rem">
-        {(page) => <List key={`${verdict} ${miner}`} page={page} asked={asked} names={names} />}
+        {(page) => (
+          <Older
+            key={`${verdict} ${miner}`}
+            newest={page}
+            read={(before) => api("admin").audits.list({ ...asked, limit: PAGE, before })}
+            rowsOf={({ audits }) => audits}
+          >
+            {(audits) => <AuditTable audits={audits} filtered={Boolean(verdict || miner)} names={names} />}
+          </Older>
+        )}
       </Loaded>
       <Canaries canaries={canaries} />
-      <NewCanary open={adding} onClose={() => setAdding(false)} onAdded={canaries.reload} />
     </Page>
   );
 }
@@ -91,54 +91,40 @@ function answer({ audits, next }: AuditList, verdict: Audit["verdict"] | undefin
   return `${outcome}${open > 0 ? `; ${open} not decided yet` : ""}.`;
 }
 
-interface ListProps {
-  page: AuditList;
-  asked: { verdict: Audit["verdict"] | undefined; minerId: string | undefined };
+interface AuditTableProps {
+  audits: Audit[];
+  filtered: boolean;
   names: Map<string, string>;
 }
 
-function List({ page, asked, names }: ListProps) {
-  const list = useOlder(
-    page,
-    (before) => api("admin").audits.list({ ...asked, limit: PAGE, before }),
-    ({ audits }) => audits,
-  );
-  if (list.rows.length === 0) {
-    return (
-      <Empty icon="verify" title={asked.verdict || asked.minerId ? "No matching audits" : "No audits yet"}>
-        {!(asked.verdict || asked.minerId) &&
-          "Audits need a miner of another owner, and a service whose results can be compared."}
-      </Empty>
-    );
-  }
+function AuditTable({ audits, filtered, names }: AuditTableProps) {
   return (
-    <>
-      <Table
-        caption="Audits"
-        rows={list.rows}
-        rowKey={(audit) => audit.auditId}
-        href={(audit) => `${BASE}/network/audits/${audit.auditId}`}
-        columns={[
-          { title: "Miner", cell: ({ minerId }) => names.get(minerId) ?? minerId },
-          {
-            title: "Service",
-            cell: ({ service, model }) => (
-              <span>
-                {serviceName(service)} {model && <span class="quiet">{model}</span>}
-              </span>
-            ),
-          },
-          { title: "Why", cell: ({ kind }) => KINDS[kind], minor: true },
-          { title: "Verdict", cell: (audit) => <Verdict audit={audit} />, shrink: true },
-          {
-            title: "Forfeited",
-            amount: ({ enforced, forfeited }) => (enforced ? forfeited : undefined),
-          },
-          { title: "Created", cell: ({ createdAt }) => <Ago at={createdAt} />, shrink: true, align: "end" },
-        ]}
-      />
-      <Older list={list} />
-    </>
+    <Table
+      caption="Audits"
+      empty={
+        <Empty icon="verify" title={filtered ? "No matching audits" : "No audits yet"}>
+          {!filtered && "Audits need a miner of another owner, and a service whose results can be compared."}
+        </Empty>
+      }
+      rows={audits}
+      rowKey={(audit) => audit.auditId}
+      href={(audit) => `${BASE}/network/audits/${audit.auditId}`}
+      columns={[
+        { title: "Miner", cell: ({ minerId }) => names.get(minerId) ?? minerId },
+        {
+          title: "Service",
+          cell: ({ service, model }) => (
+            <span>
+              {serviceName(service)} {model && <span class="quiet">{model}</span>}
+            </span>
+          ),
+        },
+        { title: "Why", cell: ({ kind }) => KINDS[kind], minor: true },
+        { title: "Verdict", cell: (audit) => <Verdict audit={audit} />, shrink: true },
+        { title: "Forfeited", amount: ({ enforced, forfeited }) => (enforced ? forfeited : undefined) },
+        { title: "Created", cell: ({ createdAt }) => <Ago at={createdAt} />, shrink: true, align: "end" },
+      ]}
+    />
   );
 }
 
@@ -156,61 +142,40 @@ function Canaries({ canaries }: { canaries: Loading<CanaryList> }) {
   );
 }
 
-interface NewCanaryProps {
-  open: boolean;
-  onClose: () => void;
-  onAdded: () => void;
-}
-
-function NewCanary({ open, onClose, onAdded }: NewCanaryProps) {
-  const [jobId, setJobId] = useState("");
-  const [note, setNote] = useState("");
-  useEffect(() => {
-    setJobId("");
-    setNote("");
-  }, [open]);
-  const add = async () => {
-    await api("admin").audits.createCanary(jobId.trim(), { note });
+function NewCanary({ onAdded }: { onAdded: () => void }) {
+  const add = async (jobId: string, note: string) => {
+    await api("admin").audits.createCanary(jobId, { note });
     onAdded();
     notify("The job will be submitted again at random moments.");
   };
   return (
-    <FormDialog
+    <FormButton
       title="Add a known answer"
       action="Add"
+      kind="normal"
       icon="add"
-      open={open}
-      onClose={onClose}
-      onSend={add}
-      disabled={!jobId.trim()}
+      initial={{ job_id: "", note: "" }}
+      ready={({ job_id }) => job_id.trim() !== ""}
+      onSend={({ job_id, note }) => add(job_id.trim(), note)}
     >
-      {(errors) => (
+      {(field) => (
         <>
           <TextField
             label="Job id"
             required
             code
-            value={jobId}
-            onInput={setJobId}
+            {...field("job_id")}
             placeholder="job_1234567890"
             help="Of a completed job whose result is right. Miners are compared with that result."
-            error={errors.job_id}
           />
-          <TextField
-            label="How you know the answer"
-            value={note}
-            onInput={setNote}
-            maxLength={200}
-            error={errors.note}
-          />
+          <TextField label="How you know the answer" {...field("note")} maxLength={200} />
         </>
       )}
-    </FormDialog>
+    </FormButton>
   );
 }
 
 function CanaryTable({ canaries, reload }: { canaries: Canary[]; reload: () => void }) {
-  if (canaries.length === 0) return <p class="quiet">None yet.</p>;
   const remove = async (canary: Canary) => {
     const text = "Its job is no longer submitted. Its past audits remain.";
     if (!(await ask({ title: "Remove this known answer?", text, action: "Remove" }))) return;
@@ -220,6 +185,7 @@ function CanaryTable({ canaries, reload }: { canaries: Canary[]; reload: () => v
   return (
     <Table
       caption="Known answers"
+      empty={<p class="quiet">None yet.</p>}
       rows={canaries}
       rowKey={({ canaryId }) => canaryId}
       columns={[

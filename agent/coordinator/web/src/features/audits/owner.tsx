@@ -5,7 +5,7 @@ import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
-import { Older, useOlder } from "../../components/controls/older.tsx";
+import { Older } from "../../components/controls/older.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Ago, Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
@@ -27,7 +27,7 @@ export default function OwnAudits() {
       const minerId = id || (await ownMiner(signal));
       return { minerId, page: await api("miner").audits.ofMiner(minerId, { limit: PAGE, signal }) };
     },
-    () => SECONDS,
+    SECONDS,
     [id],
   );
   return (
@@ -49,12 +49,7 @@ interface ShownProps {
 }
 
 function Shown({ minerId, page, reload }: ShownProps) {
-  const list = useOlder(
-    page,
-    (before) => api("miner").audits.ofMiner(minerId, { limit: PAGE, before }),
-    ({ audits }) => audits,
-  );
-  if (list.rows.length === 0) {
+  if (page.audits.length === 0) {
     return (
       <Empty icon="verify" title="No audit of this machine has been decided">
         Nobody knows in advance which jobs are checked. Audits cost the machine nothing.
@@ -70,11 +65,18 @@ function Shown({ minerId, page, reload }: ShownProps) {
       )}
       <section class="stack" aria-labelledby="decided">
         <h2 id="decided">Decided audits</h2>
-        {list.rows.map((audit) => (
-          <Decided key={audit.auditId} audit={audit} minerId={minerId} reload={reload} />
-        ))}
+        <Older
+          newest={page}
+          read={(before) => api("miner").audits.ofMiner(minerId, { limit: PAGE, before })}
+          rowsOf={({ audits }) => audits}
+        >
+          {(audits) =>
+            audits.map((audit) => (
+              <Decided key={audit.auditId} audit={audit} minerId={minerId} reload={reload} />
+            ))
+          }
+        </Older>
       </section>
-      <Older list={list} />
     </>
   );
 }

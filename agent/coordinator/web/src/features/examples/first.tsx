@@ -94,7 +94,7 @@ function Step({ done, now, title, note, children }: StepProps) {
   return (
     <li class="step" data-done={done} aria-current={now ? "step" : undefined}>
       <span class="step-mark">{done && <Icon name="check" />}</span>
-      <div class="step-body">
+      <div class="stack step-body">
         <h2>
           {title}
           {done && <span class="visually-hidden"> (done)</span>}

@@ -61,7 +61,7 @@ export function Histories() {
   const all = usePolled(
     (signal) =>
       Promise.all(CHARTS.map(({ metric }) => api("admin").admin.history(metric, period, { signal }))),
-    () => SECONDS,
+    SECONDS,
     [period],
   );
   return (

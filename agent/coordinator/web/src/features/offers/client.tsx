@@ -1,11 +1,11 @@
 /** Prices for clients: what each service costs, and which machines offer it. */
 import type { Service } from "@aitbc/client";
-import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Price } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
+import { ServiceFilter } from "../../components/service-filter.tsx";
 import { useFilters } from "../../filters.ts";
 import { CURRENCY } from "../../format/money.ts";
 import { serviceName } from "../../format/names.ts";
@@ -25,10 +25,7 @@ const POLL_SECONDS = 20;
 export default function Market() {
   const [filters, setFilters] = useFilters();
   const type = filters.type ?? "";
-  const services = usePolled(
-    (signal) => publicApi().registry.services({ signal }),
-    () => POLL_SECONDS,
-  );
+  const services = usePolled((signal) => publicApi().registry.services({ signal }), POLL_SECONDS);
   const market = usePolled(
     async (signal) => {
       const { marketplace } = api("client");
@@ -38,7 +35,7 @@ export default function Market() {
       ]);
       return { offers, miners };
     },
-    () => POLL_SECONDS,
+    POLL_SECONDS,
     [type],
   );
   useReload("client", market.reload, isTrade);
@@ -54,16 +51,7 @@ export default function Market() {
       <section class="stack" aria-labelledby="machines">
         <h2 id="machines">Choose the machine yourself</h2>
         <div class="filters">
-          <SelectField
-            label="Service"
-            quiet
-            value={type}
-            onInput={(type) => setFilters({ type })}
-            options={[
-              { value: "", label: "All services" },
-              ...known.map(({ serviceId }) => ({ value: serviceId, label: serviceName(serviceId) })),
-            ]}
-          />
+          <ServiceFilter value={type} onInput={(type) => setFilters({ type })} />
         </div>
         <Loaded from={market} lines={6} height="2.75rem">
           {({ offers, miners }) =>

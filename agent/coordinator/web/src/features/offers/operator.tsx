@@ -38,40 +38,36 @@ export default function AllOffers() {
         <ServiceFilter value={type} onInput={setType} />
       </div>
       <Loaded from={offers} lines={6} height="2.75rem">
-        {({ offers: list }) =>
-          list.length > 0 ? (
-            <Table
-              caption="Offers"
-              rows={list}
-              rowKey={(offer) => offer.offerId}
-              columns={[
-                { title: "For", cell: jobType },
-                {
-                  title: "Price",
-                  cell: (offer) => <Price unitPrice={offer.price} of={saleUnits(offer.jobType)} />,
-                  align: "end",
-                },
-                {
-                  title: "Miner",
-                  cell: ({ minerId }) => (
-                    <a href={`${BASE}/network/miners/${minerId}`}>{names.get(minerId) ?? minerId}</a>
-                  ),
-                },
-                { title: "Reputation", cell: (offer) => offer.reputation?.toFixed(1), align: "end" },
-                { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "unlimited", align: "end" },
-                {
-                  title: "Ends",
-                  cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never"),
-                },
-                { title: "Status", cell: (offer) => <OfferState offer={offer} />, shrink: true },
-              ]}
-            />
-          ) : (
-            <Empty icon="market" title="No offers">
-              Online miners offer their configured prices; owners can create further offers.
-            </Empty>
-          )
-        }
+        {({ offers: list }) => (
+          <Table
+            caption="Offers"
+            empty={
+              <Empty icon="market" title="No offers">
+                Online miners offer their configured prices; owners can create further offers.
+              </Empty>
+            }
+            rows={list}
+            rowKey={(offer) => offer.offerId}
+            columns={[
+              { title: "For", cell: jobType },
+              {
+                title: "Price",
+                cell: (offer) => <Price unitPrice={offer.price} of={saleUnits(offer.jobType)} />,
+                align: "end",
+              },
+              {
+                title: "Miner",
+                cell: ({ minerId }) => (
+                  <a href={`${BASE}/network/miners/${minerId}`}>{names.get(minerId) ?? minerId}</a>
+                ),
+              },
+              { title: "Reputation", cell: (offer) => offer.reputation?.toFixed(1), align: "end" },
+              { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "unlimited", align: "end" },
+              { title: "Ends", cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never") },
+              { title: "Status", cell: (offer) => <OfferState offer={offer} />, shrink: true },
+            ]}
+          />
+        )}
       </Loaded>
     </Page>
   );

@@ -1,8 +1,7 @@
 /** The own machine's offers, and creating new ones. */
-import type { Offer, OfferList } from "@aitbc/client";
-import { useState } from "preact/hooks";
+import type { Offer } from "@aitbc/client";
 import { Button } from "../../components/controls/button.tsx";
-import { ask, Dialog } from "../../components/controls/dialog.tsx";
+import { ask } from "../../components/controls/dialog.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Price } from "../../components/figures/money.tsx";
 import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
@@ -17,7 +16,7 @@ import { useLoad } from "../../load.ts";
 import { useSaleUnits } from "../../sale_units.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
-import { OfferForm } from "./owner_form.tsx";
+import { NewOffer } from "./owner_form.tsx";
 
 const PAGE = 50;
 
@@ -29,11 +28,9 @@ const STATES: Record<Offer["status"], BadgeProps> = {
 };
 
 export default function OwnOffers() {
-  const offers = useLoad((signal) => read(signal));
-  const [making, setMaking] = useState(false);
+  const offers = useLoad((signal) => api("miner").marketplace.offers({ mine: true, limit: PAGE, signal }));
   useReload("miner", offers.reload, isTrade);
-  const made = () => {
-    setMaking(false);
+  const notifyOfNew = () => {
     offers.reload();
     notify("The offer was created.");
   };
@@ -41,32 +38,13 @@ export default function OwnOffers() {
     <Page
       title="Offers"
       lead="Sell a number of jobs of one kind at a fixed price, until a date. Clients assign jobs to the offer, and their money is held for you."
-      actions={
-        <Button kind="main" icon="add" onClick={() => setMaking(true)}>
-          New offer
-        </Button>
-      }
+      actions={<NewOffer onMade={notifyOfNew} />}
     >
-      <Dialog title="New offer" open={making} onClose={() => setMaking(false)}>
-        <OfferForm onMade={made} onCancel={() => setMaking(false)} />
-      </Dialog>
       <Loaded from={offers} lines={5} height="2.75rem">
-        {({ offers: list }) =>
-          list.length > 0 ? (
-            <Offers offers={list} onChange={offers.reload} />
-          ) : (
-            <Empty icon="market" title="No offers yet">
-              Without an offer, this machine gets jobs at the prices in its settings.
-            </Empty>
-          )
-        }
+        {({ offers: list }) => <Offers offers={list} onChange={offers.reload} />}
       </Loaded>
     </Page>
   );
-}
-
-function read(signal: AbortSignal): Promise<OfferList> {
-  return api("miner").marketplace.offers({ mine: true, limit: PAGE, signal });
 }
 
 function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void }) {
@@ -82,6 +60,11 @@ function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void })
   return (
     <Table
       caption="Own offers"
+      empty={
+        <Empty icon="market" title="No offers yet">
+          Without an offer, this machine gets jobs at the prices in its settings.
+        </Empty>
+      }
       rows={offers}
       rowKey={(offer) => offer.offerId}
       columns={[

@@ -6,12 +6,12 @@ import type {
   PayoutBatchDetails,
   PayoutBatchList,
 } from "@aitbc/client";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
 import { SelectField, TextField } from "../../components/controls/field.tsx";
-import { FormDialog } from "../../components/controls/form-dialog.tsx";
-import { Older, useOlder } from "../../components/controls/older.tsx";
+import { FormButton } from "../../components/controls/form-dialog.tsx";
+import { Older } from "../../components/controls/older.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Money } from "../../components/figures/money.tsx";
@@ -51,7 +51,6 @@ interface Draft {
 
 export default function Payouts() {
   const [{ status = "" }, change] = useFilters();
-  const [computing, setComputing] = useState(false);
   const [draft, setDraft] = useState<Draft>();
   const asked = { status: (status || undefined) as PayoutBatch["status"] | undefined };
   const all = usePolled(
@@ -63,7 +62,7 @@ export default function Payouts() {
       ]);
       return { page, waiting };
     },
-    () => SECONDS,
+    SECONDS,
     [status],
   );
   const ways = waysToPay(all.data?.page.adapters ?? []);
@@ -71,13 +70,7 @@ export default function Payouts() {
     <Page
       title="Payouts"
       lead={all.data && decision(all.data.waiting)}
-      actions={
-        ways.length > 0 && (
-          <Button kind="main" icon="add" onClick={() => setComputing(true)}>
-            New batch
-          </Button>
-        )
-      }
+      actions={ways.length > 0 && <NewBatch ways={ways} onComputed={setDraft} />}
     >
       <Loaded from={all} lines={6} height="2.75rem">
         {({ page }) => (
@@ -94,12 +87,18 @@ export default function Payouts() {
                   options={BATCH_STATES}
                 />
               </div>
-              <List key={status} page={page} asked={asked} />
+              <Older
+                key={status}
+                newest={page}
+                read={(before) => api("admin").payouts.batches({ ...asked, limit: PAGE, before })}
+                rowsOf={({ batches }) => batches}
+              >
+                {(batches) => <Batches batches={batches} filtered={status !== ""} />}
+              </Older>
             </section>
           </>
         )}
       </Loaded>
-      <NewBatch ways={ways} open={computing} onClose={() => setComputing(false)} onComputed={setDraft} />
     </Page>
   );
 }
@@ -148,130 +147,88 @@ function Faults({ adapters }: { adapters: PayoutAdapter[] }) {
   );
 }
 
-function List({
-  page,
-  asked,
-}: {
-  page: PayoutBatchList;
-  asked: { status: PayoutBatch["status"] | undefined };
-}) {
-  const list = useOlder(
-    page,
-    (before) => api("admin").payouts.batches({ ...asked, limit: PAGE, before }),
-    ({ batches }) => batches,
-  );
-  if (list.rows.length === 0) {
-    return <Empty icon="wallet" title={asked.status ? "No matching batches" : "No batches yet"} />;
-  }
+function Batches({ batches, filtered }: { batches: PayoutBatch[]; filtered: boolean }) {
   return (
-    <>
-      <Table
-        caption="Batches"
-        rows={list.rows}
-        rowKey={({ batchId }) => batchId ?? ""}
-        href={({ batchId }) => `${BASE}/network/payouts/${batchId}`}
-        columns={[
-          { title: "Batch", cell: ({ note, batchId }) => note || batchId },
-          { title: "Status", cell: (batch) => <BatchStatus state={batch.status} />, shrink: true },
-          { title: "Paid with", cell: ({ adapter, currency }) => `${adapter}, ${currency}`, minor: true },
-          { title: "Payments", cell: ({ count }) => count, align: "end" },
-          { title: "Failed", cell: ({ counts }) => counts.failed ?? 0, align: "end", minor: true },
-          { title: "Amount", amount: ({ amount }) => amount },
-          { title: "Created", cell: ({ createdAt }) => <Ago at={createdAt} />, shrink: true, align: "end" },
-        ]}
-      />
-      <Older list={list} />
-    </>
+    <Table
+      caption="Batches"
+      empty={<Empty icon="wallet" title={filtered ? "No matching batches" : "No batches yet"} />}
+      rows={batches}
+      rowKey={({ batchId }) => batchId ?? ""}
+      href={({ batchId }) => `${BASE}/network/payouts/${batchId}`}
+      columns={[
+        { title: "Batch", cell: ({ note, batchId }) => note || batchId },
+        { title: "Status", cell: (batch) => <BatchStatus state={batch.status} />, shrink: true },
+        { title: "Paid with", cell: ({ adapter, currency }) => `${adapter}, ${currency}`, minor: true },
+        { title: "Payments", cell: ({ count }) => count, align: "end" },
+        { title: "Failed", cell: ({ counts }) => counts.failed ?? 0, align: "end", minor: true },
+        { title: "Amount", amount: ({ amount }) => amount },
+        { title: "Created", cell: ({ createdAt }) => <Ago at={createdAt} />, shrink: true, align: "end" },
+      ]}
+    />
   );
 }
 
 interface NewBatchProps {
   ways: { value: string; label: string }[];
-  open: boolean;
-  onClose: () => void;
   onComputed: (draft: Draft) => void;
 }
 
-function NewBatch({ ways, open, onClose, onComputed }: NewBatchProps) {
-  const [chosen, setChosen] = useState("");
-  const [rate, setRate] = useState("");
-  const [minimum, setMinimum] = useState("");
-  const [note, setNote] = useState("");
-  useEffect(() => {
-    setRate("");
-    setMinimum("");
-    setNote("");
-  }, [open]);
-  const way = chosen || (ways[0]?.value ?? "");
-  const [adapter = "", currency] = way.split(" ");
-  const wrong = checked(rate.trim(), minimum.trim());
-  const compute = async () => {
-    const batch = {
-      adapter,
-      currency,
-      rate: rate.trim() || undefined,
-      minimum: minimum.trim() || undefined,
-      note,
-    };
+function NewBatch({ ways, onComputed }: NewBatchProps) {
+  const initial = { way: ways[0]?.value ?? "", rate: "", minimum: "", note: "" };
+  const compute = async ({ way, rate, minimum, note }: typeof initial) => {
+    const [adapter = "", currency] = way.split(" ");
+    const limits = { rate: rate.trim() || undefined, minimum: minimum.trim() || undefined };
+    const batch = { adapter, currency, ...limits, note };
     onComputed({ batch, preview: await api("admin").payouts.preview(batch) });
   };
   return (
-    <FormDialog
+    <FormButton
       title="New batch"
       action="Preview"
-      open={open}
-      onClose={onClose}
+      icon="add"
+      initial={initial}
+      ready={({ rate, minimum }) => !wrongRate(rate) && !wrongMinimum(minimum)}
       onSend={compute}
-      disabled={wrong.rate !== undefined || wrong.minimum !== undefined}
     >
-      {(errors) => (
+      {(field, { way, rate, minimum }) => (
         <>
           <p class="quiet">You see who would be paid before anything is created.</p>
-          <SelectField
-            label="Pay with"
-            required
-            value={way}
-            onInput={setChosen}
-            options={ways}
-            error={errors.adapter ?? errors.currency}
-          />
+          <SelectField label="Pay with" required {...field("way")} options={ways} />
           <TextField
             label="Rate"
-            value={rate}
-            onInput={setRate}
-            help={`What one credit is worth in ${currency}. Everyone can read it in the log. Leave it empty for the rate of the settings.`}
+            help={`What one credit is worth in ${way.split(" ")[1]}. Everyone can read it in the log. Leave it empty for the rate of the settings.`}
             placeholder="0.9137"
-            error={wrong.rate ?? errors.rate}
+            {...field("rate")}
+            error={wrongRate(rate) ?? field("rate").error}
           />
           <TextField
             label="Smallest payment, in credits"
-            value={minimum}
-            onInput={setMinimum}
             help="Miners that have earned less wait for a later batch. Leave it empty for that of the settings."
-            error={wrong.minimum ?? errors.minimum}
+            {...field("minimum")}
+            error={wrongMinimum(minimum) ?? field("minimum").error}
           />
           <TextField
             label="Note"
-            value={note}
-            onInput={setNote}
+            {...field("note")}
             maxLength={200}
             placeholder="November"
             help="The batch's name in lists."
-            error={errors.note}
           />
         </>
       )}
-    </FormDialog>
+    </FormButton>
   );
 }
 
-/** Return what is wrong with what was entered; both may be empty. */
-function checked(rate: string, minimum: string): { rate?: string; minimum?: string } {
-  const isRate = rate === "" || (/^\d{1,20}(\.\d{1,18})?$/.test(rate) && Number(rate) > 0);
-  return {
-    ...(!isRate && { rate: "Enter a number above 0, such as 0.9137." }),
-    ...(minimum !== "" && !isMoney(minimum) && { minimum: "Enter a number like 5 or 2.50." }),
-  };
+/** Return what is wrong with a rate, which may be empty. */
+function wrongRate(rate: string): string | undefined {
+  const isRate = /^(\d{1,20}(\.\d{1,18})?)?$/.test(rate.trim()) && (rate.trim() === "" || Number(rate) > 0);
+  return isRate ? undefined : "Enter a number above 0, such as 0.9137.";
+}
+
+/** Return what is wrong with a smallest payment, which may be empty. */
+function wrongMinimum(minimum: string): string | undefined {
+  return minimum.trim() === "" || isMoney(minimum.trim()) ? undefined : "Enter a number like 5 or 2.50.";
 }
 
 interface PreviewProps {
@@ -288,7 +245,7 @@ function Preview({ draft: { batch, preview }, onCancel }: PreviewProps) {
     route(`${BASE}/network/payouts/${batchId}`);
   };
   return (
-    <section class="card" aria-labelledby="preview" role="status">
+    <section class="stack card" aria-labelledby="preview" role="status">
       <h2 id="preview">
         {preview.count === 0 ? "Nobody would be paid" : `${plural(preview.count, "payment")}: `}
         {preview.count > 0 && (

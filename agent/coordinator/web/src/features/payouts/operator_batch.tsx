@@ -1,6 +1,6 @@
 /** One batch of payouts: its approval, its payments, what the adapter sends, and its manifest in the log. */
 import type { Payout, PayoutBatchDetails, PayoutTransfer } from "@aitbc/client";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
@@ -194,7 +194,7 @@ function Payments({ batch, batchId, payouts, reload }: BatchProps & { payouts: P
   const [failed, setFailed] = useState<Payout | null>(null);
   const adapters = usePolled(
     async (signal) => (await api("admin").payouts.batches({ limit: 1, signal })).adapters,
-    () => ENDED_SECONDS,
+    ENDED_SECONDS,
   );
   const byHand = adapters.data?.find(({ adapter }) => adapter === batch.adapter)?.byHand ?? false;
   const sent = batch.payouts.filter(({ status }) => status === "sent");
@@ -238,9 +238,7 @@ interface FailedProps {
 }
 
 function FailedDialog({ payout, batchId, onClose, onDone }: FailedProps) {
-  const [reason, setReason] = useState("");
-  useEffect(() => setReason(""), [payout]);
-  const report = async () => {
+  const report = async ({ reason }: { reason: string }) => {
     if (!payout) return;
     const { payoutId } = payout;
     await api("admin").payouts.report(batchId, [{ payoutId, outcome: "failed", reason }]);
@@ -253,10 +251,11 @@ function FailedDialog({ payout, batchId, onClose, onDone }: FailedProps) {
       danger
       open={payout !== null}
       onClose={onClose}
+      initial={{ reason: "" }}
+      ready={({ reason }) => reason.trim() !== ""}
       onSend={report}
-      disabled={!reason.trim()}
     >
-      {(errors) => (
+      {(field) => (
         <>
           <p>
             Its amount returns to the miner's earnings, and the next batch pays it again. Be certain that it
@@ -265,11 +264,9 @@ function FailedDialog({ payout, batchId, onClose, onDone }: FailedProps) {
           <TextField
             label="Reason"
             required
-            value={reason}
-            onInput={setReason}
+            {...field("reason")}
             maxLength={200}
             help="The machine's owner can see it."
-            error={errors.reason}
           />
         </>
       )}

@@ -7,7 +7,7 @@ import { Button } from "../../components/controls/button.tsx";
 import { CheckList } from "../../components/controls/checks.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
-import { Older, useOlder } from "../../components/controls/older.tsx";
+import { Older } from "../../components/controls/older.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Facts, Figures } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
@@ -40,7 +40,7 @@ export default function OwnPayouts() {
       ]);
       return { money, addresses };
     },
-    () => SECONDS,
+    SECONDS,
     [id],
   );
   return (
@@ -122,23 +122,17 @@ function Address({ addresses }: { addresses: PayoutAddresses }) {
 }
 
 function Payments({ newest }: { newest: MinerPayouts }) {
-  const list = useOlder(
-    newest,
-    (before) => api("miner").payouts.ofMiner(newest.minerId, { limit: PAGE, before }),
-    ({ payouts }) => payouts,
-  );
   const [verified, setVerified] = useState<Verified | null>(null);
   return (
     <section class="stack" aria-labelledby="payments">
       <h2 id="payments">Payments</h2>
-      {list.rows.length === 0 ? (
-        <Empty icon="wallet" title="No payment yet">
-          Earnings are paid once they are above the operator's minimum and no longer on hold.
-        </Empty>
-      ) : (
-        <PaymentTable payouts={list.rows} onVerified={setVerified} />
-      )}
-      <Older list={list} />
+      <Older
+        newest={newest}
+        read={(before) => api("miner").payouts.ofMiner(newest.minerId, { limit: PAGE, before })}
+        rowsOf={({ payouts }) => payouts}
+      >
+        {(payouts) => <PaymentTable payouts={payouts} onVerified={setVerified} />}
+      </Older>
       <VerifiedDialog verified={verified} onClose={() => setVerified(null)} />
     </section>
   );
@@ -151,13 +145,12 @@ interface Verified {
   verification: PayoutVerification;
 }
 
-function PaymentTable({
-  payouts,
-  onVerified,
-}: {
+interface PaymentTableProps {
   payouts: Payout[];
   onVerified: (verified: Verified) => void;
-}) {
+}
+
+function PaymentTable({ payouts, onVerified }: PaymentTableProps) {
   const verify = async (payout: Payout) => {
     const [proof, { logKey }] = await Promise.all([
       api("miner").payouts.proof(payout.payoutId),
@@ -169,6 +162,11 @@ function PaymentTable({
   return (
     <Table
       caption="Payments"
+      empty={
+        <Empty icon="wallet" title="No payment yet">
+          Earnings are paid once they are above the operator's minimum and no longer on hold.
+        </Empty>
+      }
       rows={payouts}
       rowKey={({ payoutId }) => payoutId}
       columns={[

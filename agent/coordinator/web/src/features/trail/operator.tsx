@@ -1,7 +1,7 @@
 /** The trail: what administrators have done, newest first. */
-import type { TrailEntry, TrailPage } from "@aitbc/client";
+import type { TrailEntry } from "@aitbc/client";
 import { Copyable } from "../../components/controls/copyable.tsx";
-import { Older, useOlder } from "../../components/controls/older.tsx";
+import { Older } from "../../components/controls/older.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
@@ -16,11 +16,8 @@ import { api } from "../../session.ts";
 const SECONDS = 15;
 const PAGE = 50;
 
-export default function Trail() {
-  const trail = usePolled(
-    (signal) => api("admin").admin.trail({ limit: PAGE }, { signal }),
-    () => SECONDS,
-  );
+export default function TrailOfAdministrators() {
+  const trail = usePolled((signal) => api("admin").admin.trail({ limit: PAGE }, { signal }), SECONDS);
   return (
     <Page
       title="Accounts"
@@ -28,42 +25,40 @@ export default function Trail() {
       lead="What administrators have changed, newest first. Nobody can change or delete an entry here."
     >
       <Loaded from={trail} lines={6} height="2.75rem">
-        {(page) => <List page={page} />}
+        {(page) => (
+          <Older
+            newest={page}
+            read={(before) => api("admin").admin.trail({ limit: PAGE, before })}
+            rowsOf={({ entries }) => entries}
+          >
+            {(entries) => <Trail entries={entries} />}
+          </Older>
+        )}
       </Loaded>
     </Page>
   );
 }
 
-function List({ page }: { page: TrailPage }) {
-  const list = useOlder(
-    page,
-    (before) => api("admin").admin.trail({ limit: PAGE, before }),
-    ({ entries }) => entries,
-  );
-  if (list.rows.length === 0) {
-    return <Empty icon="log" title="No administrator has changed anything yet" />;
-  }
+function Trail({ entries }: { entries: TrailEntry[] }) {
   return (
-    <>
-      <Table
-        caption="Trail"
-        rows={list.rows}
-        rowKey={({ entryId }) => entryId}
-        columns={[
-          { title: "What", cell: ({ action }) => sentence(action) },
-          { title: "Of", cell: (entry) => <Subject entry={entry} /> },
-          { title: "With", cell: ({ details }) => entered(details) },
-          {
-            title: "Who",
-            cell: ({ keyName, keyId }) => <span title={keyId}>{keyName}</span>,
-            shrink: true,
-            first: true,
-          },
-          { title: "When", cell: ({ at }) => <Ago at={at} />, shrink: true, align: "end", named: false },
-        ]}
-      />
-      <Older list={list} />
-    </>
+    <Table
+      caption="Trail"
+      empty={<Empty icon="log" title="No administrator has changed anything yet" />}
+      rows={entries}
+      rowKey={({ entryId }) => entryId}
+      columns={[
+        { title: "What", cell: ({ action }) => sentence(action) },
+        { title: "Of", cell: (entry) => <Subject entry={entry} /> },
+        { title: "With", cell: ({ details }) => entered(details) },
+        {
+          title: "Who",
+          cell: ({ keyName, keyId }) => <span title={keyId}>{keyName}</span>,
+          shrink: true,
+          first: true,
+        },
+        { title: "When", cell: ({ at }) => <Ago at={at} />, shrink: true, align: "end", named: false },
+      ]}
+    />
   );
 }
 

@@ -1,10 +1,8 @@
 /** Why a job waits, what would change that, and the choice of an offer for it. */
 import type { Job, JobExplanation, MarketMiner, Offer } from "@aitbc/client";
-import { useState } from "preact/hooks";
 import { Coded } from "../../components/coded.tsx";
-import { Button } from "../../components/controls/button.tsx";
-import { Dialog } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
+import { FormButton } from "../../components/controls/form-dialog.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
@@ -36,11 +34,10 @@ export function Waiting({ job }: { job: Job }) {
 }
 
 function Explained({ job }: { job: Job }) {
-  const explanation = usePolled(
-    (signal) => api("client").jobs.explain(job.jobId, { signal }),
-    () => POLL_SECONDS,
-    [job.jobId, job.offerId],
-  );
+  const explanation = usePolled((signal) => api("client").jobs.explain(job.jobId, { signal }), POLL_SECONDS, [
+    job.jobId,
+    job.offerId,
+  ]);
   const { data } = explanation;
   if (!data) {
     return explanation.error ? (
@@ -115,23 +112,41 @@ function Miners({ explanation: { miners, reasons } }: { explanation: JobExplanat
 }
 
 function ChooseOffer({ job }: { job: Job }) {
-  const [open, setOpen] = useState(false);
+  const accept = async ({ offerId, bidPrice }: Chosen) => {
+    await api("client").marketplace.accept(offerId, { jobId: job.jobId, bidPrice });
+    notify("The job was assigned to the offer.");
+  };
   return (
-    <>
-      <div class="row">
-        <Button size="small" icon="market" onClick={() => setOpen(true)}>
-          Choose an offer
-        </Button>
-      </div>
-      <Dialog title="Choose an offer for this job" open={open} onClose={() => setOpen(false)}>
-        <Offers job={job} onDone={() => setOpen(false)} />
-      </Dialog>
-    </>
+    <div class="row">
+      <FormButton
+        title="Choose an offer for this job"
+        label="Choose an offer"
+        action="Assign the job"
+        kind="normal"
+        size="small"
+        icon="market"
+        initial={{ offer: { offerId: "", bidPrice: "" } }}
+        ready={({ offer }) => offer.offerId !== ""}
+        onSend={({ offer }) => accept(offer)}
+      >
+        {(field) => <Offers job={job} {...field("offer")} />}
+      </FormButton>
+    </div>
   );
 }
 
-function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
-  const [offerId, setOfferId] = useState("");
+interface Chosen {
+  offerId: string;
+  bidPrice: string;
+}
+
+interface OffersProps {
+  job: Job;
+  value: Chosen;
+  onInput: (chosen: Chosen) => void;
+}
+
+function Offers({ job, value, onInput }: OffersProps) {
   const saleUnits = useSaleUnits();
   const market = useLoad(async (signal) => {
     const { marketplace } = api("client");
@@ -142,12 +157,9 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
     const fitting = offers.filter(({ jobType }) => [job.serviceId, job.name].includes(jobType));
     return { offers: fitting, miners };
   });
-  const accept = async (offers: Offer[]) => {
+  const choose = (offers: Offer[], offerId: string) => {
     const offer = offers.find((offer) => offer.offerId === offerId);
-    if (!offer) return;
-    await api("client").marketplace.accept(offerId, { jobId: job.jobId, bidPrice: offer.price });
-    notify("The job was assigned to the offer.");
-    onDone();
+    onInput({ offerId, bidPrice: offer?.price ?? "" });
   };
   return (
     <Loaded from={market}>
@@ -159,8 +171,8 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
             <SelectField
               label="Offer"
               required
-              value={offerId}
-              onInput={setOfferId}
+              value={value.offerId}
+              onInput={(offerId) => choose(offers, offerId)}
               options={[
                 { value: "", label: "Choose one" },
                 ...offers.map((offer) => choice(offer, miners, saleUnits(offer.jobType))),
@@ -169,12 +181,6 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
             <p class="small quiet">
               Only its miner may then run the job, at this price, up to the job's maximum cost.
             </p>
-            <div class="dialog-actions">
-              <Button onClick={onDone}>Cancel</Button>
-              <Button kind="main" disabled={!offerId} onClick={() => accept(offers)}>
-                Assign the job
-              </Button>
-            </div>
           </>
         )
       }

@@ -20,7 +20,7 @@ interface ReasonsProps {
 export function Reasons({ reasons, title, client = "You" }: ReasonsProps) {
   const who = { ...WHO, client };
   return (
-    <ul class="reasons">
+    <ul class="stack" data-gap="2">
       {reasons.map((reason) => (
         <li key={reason.code + reason.message} data-code={reason.code}>
           {reason.message !== title && (

@@ -108,10 +108,10 @@ function Conversation({ id, service }: ConversationProps) {
     setEditing(true);
   };
   return (
-    <div class="chat">
+    <div class="stack chat">
       <div role="log" aria-label="Conversation" aria-busy={busy} class="chat-log">
         {turns.length === 0 && <Beginning usable={Boolean(settings.model)} onAsk={ask} />}
-        <ol class="chat-turns">
+        <ol class="stack chat-turns">
           {turns.map((turn, index) => (
             <ChatTurn
               key={index}
@@ -151,7 +151,7 @@ function Beginning({ usable, onAsk }: { usable: boolean; onAsk: (question: strin
     );
   }
   return (
-    <div class="chat-start">
+    <div class="stack chat-start">
       <p class="chat-hint">What would you like to know?</p>
       <ul>
         {SUGGESTIONS.map((suggestion) => (

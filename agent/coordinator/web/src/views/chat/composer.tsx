@@ -32,7 +32,7 @@ export function Composer({ text, onInput, editing, onCancel, busy, onSend, onSto
   const price = service?.models.find(({ name }) => name === settings.model)?.price;
   return (
     <form
-      class="chat-ask"
+      class="stack chat-ask"
       ref={form}
       onSubmit={(event) => {
         event.preventDefault();
@@ -73,7 +73,7 @@ export function Composer({ text, onInput, editing, onCancel, busy, onSend, onSto
           </Button>
         )}
       </div>
-      <p class="small quiet chat-note">
+      <p class="row small quiet chat-note" data-between="true">
         {price && service && (
           <span>
             From <Price unitPrice={price} of={service} />.

@@ -12,19 +12,12 @@ export interface SettingsProps {
 
 /** Return the models of a service: those that answer now, those that a miner would download first, and the others. */
 export function modelOptions(service: ServiceSupply | undefined): Option[] {
-  const models = service?.models ?? [];
-  const now = models.filter(({ available }) => available);
-  const later = models.filter(({ available, downloadable }) => !available && downloadable);
-  const others = models.filter(({ available, downloadable }) => !available && !downloadable);
-  return [
-    ...now.map((model) => ({ value: model.name, label: model.name, group: "Available now" })),
-    ...later.map((model) => ({
-      value: model.name,
-      label: model.name,
-      group: "After a download",
-    })),
-    ...others.map(({ name }) => ({ value: name, label: name, group: "Not available now", disabled: true })),
-  ];
+  const groups = ["Available now", "After a download", "Not available now"];
+  const options = (service?.models ?? []).map(({ name, available, downloadable }) => {
+    const index = available ? 0 : downloadable ? 1 : 2;
+    return { value: name, label: name, group: groups[index], disabled: index === 2 };
+  });
+  return options.sort((one, other) => groups.indexOf(one.group ?? "") - groups.indexOf(other.group ?? ""));
 }
 
 export function ModelField({ settings, onChange, models }: SettingsProps & { models: Option[] }) {

@@ -18,10 +18,10 @@ export interface ChatTurnProps {
 export function ChatTurn({ turn, writing, onRetry, onEdit }: ChatTurnProps) {
   if (turn.role === "user") {
     return (
-      <li class="chat-turn" data-role="user">
+      <li class="stack chat-turn" data-gap="1" data-role="user">
         <p class="visually-hidden">You</p>
         <p class="chat-text">{turn.content}</p>
-        <div class="chat-foot">
+        <div class="row chat-foot">
           {onEdit && (
             <Button size="small" kind="plain" onClick={onEdit}>
               Edit
@@ -33,7 +33,7 @@ export function ChatTurn({ turn, writing, onRetry, onEdit }: ChatTurnProps) {
     );
   }
   return (
-    <li class="chat-turn" data-role="assistant" data-writing={writing}>
+    <li class="stack chat-turn" data-gap="1" data-role="assistant" data-writing={writing}>
       <p class="chat-who">{turn.model ?? "Model"}</p>
       {turn.reasoning && <Reasoning text={turn.reasoning} />}
       <Answer text={turn.content} />
@@ -59,7 +59,7 @@ function Foot({ turn, onRetry }: { turn: Turn; onRetry: (() => Promise<void>) | 
           {text}
         </p>
       )}
-      <div class="chat-foot small quiet">
+      <div class="row chat-foot small quiet">
         {content && <CopyButton text={withoutReasoning(content).answer} noun="answer" />}
         {onRetry && (
           <Button size="small" kind="plain" icon="again" onClick={() => void onRetry()}>

@@ -13,7 +13,7 @@ export function Live({ progress, job }: { progress: JobProgress; job: Job }) {
         <ul class="gallery">
           {previews.map(([index, url]) => (
             <li key={index}>
-              <figure class="picture">
+              <figure class="stack picture" data-gap="2">
                 <img src={url} alt={`Preview ${Number(index) + 1} of ${job.name}`} />
                 <figcaption>Preview</figcaption>
               </figure>

@@ -14,7 +14,7 @@ const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 export function useJobLog(job: Job): Pick<JobLog, "entries" | "truncated"> {
   const log = usePolled(
     (signal) => api("client").jobs.log(job.jobId, { signal }),
-    () => (job.status === "running" ? RUNNING_SECONDS : NEVER_SECONDS),
+    job.status === "running" ? RUNNING_SECONDS : NEVER_SECONDS,
     [job.jobId, job.status],
   );
   return log.data ?? NOTHING;

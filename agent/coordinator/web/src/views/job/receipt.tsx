@@ -7,6 +7,7 @@ import { Copyable } from "../../components/controls/copyable.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Money, Price } from "../../components/figures/money.tsx";
 import { Clock } from "../../components/figures/time.tsx";
+import { Lines, Slip, Stamp } from "../../components/slip.tsx";
 import { quantity } from "../../format/sale_units.ts";
 import { useSaleUnits } from "../../sale_units.ts";
 import { api } from "../../session.ts";
@@ -20,12 +21,8 @@ export function ReceiptPanel({ receipt, sealed }: { receipt: Receipt; sealed: bo
     setOutcome(await verified(await api("client").receipts.export(receipt.jobId), undefined, sealed));
   };
   return (
-    <section class="receipt" aria-labelledby="receipt-title">
-      <div class="receipt-head">
-        <h2 id="receipt-title">Receipt</h2>
-        <Copyable text={receipt.receiptId} />
-      </div>
-      <Lines predicate={predicate} />
+    <Slip title="Receipt" note={<Copyable text={receipt.receiptId} />}>
+      <Paid predicate={predicate} />
       <Facts
         items={[
           ["Signed by", <Copyable key="miner" text={receipt.minerId} />],
@@ -37,7 +34,7 @@ export function ReceiptPanel({ receipt, sealed }: { receipt: Receipt; sealed: bo
           ["Attestation", attestation(predicate)],
         ]}
       />
-      {outcome?.verification.valid && <p class="stamp">Verified</p>}
+      {outcome?.verification.valid && <Stamp>Verified</Stamp>}
       {outcome && <Conclusions outcome={outcome} />}
       <div class="row">
         <Button kind="main" icon="verify" onClick={verify}>
@@ -47,7 +44,7 @@ export function ReceiptPanel({ receipt, sealed }: { receipt: Receipt; sealed: bo
           Save as file
         </Button>
       </div>
-    </section>
+    </Slip>
   );
 }
 
@@ -57,25 +54,18 @@ function attestation({ sealed, attestation }: Signed["predicate"]): string | und
   return sealed && "none: the machine's owner can read its memory";
 }
 
-function Lines({ predicate }: { predicate: Signed["predicate"] }) {
-  const sold = useSaleUnits()(predicate.service, predicate.unit);
+function Paid({ predicate: { service, units, unit, unit_price, price } }: Signed) {
+  const sold = useSaleUnits()(service, unit);
+  const work = (
+    <>
+      {quantity(units, sold)} at <Price unitPrice={unit_price} of={sold} />
+    </>
+  );
   return (
-    <dl class="receipt-lines">
-      <div>
-        <dt>
-          {quantity(predicate.units, sold)} at <Price unitPrice={predicate.unit_price} of={sold} />
-        </dt>
-        <dd>
-          <Money amount={predicate.price} />
-        </dd>
-      </div>
-      <div class="receipt-total">
-        <dt>Paid</dt>
-        <dd>
-          <Money amount={predicate.price} />
-        </dd>
-      </div>
-    </dl>
+    <Lines
+      items={[[work, <Money key="price" amount={price} />]]}
+      total={["Paid", <Money key="paid" amount={price} />]}
+    />
   );
 }
 

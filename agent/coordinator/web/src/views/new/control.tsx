@@ -38,8 +38,7 @@ type Input = Omit<ControlProps, "warning" | "error" | "onInput"> & { shared: Sha
 
 export function Control({ field, error, warning, onInput, ...rest }: ControlProps) {
   const help = [warning, field.help].filter(Boolean).join(" ") || undefined;
-  const { label, required } = field;
-  const { unit } = field;
+  const { label, required = false, unit } = field;
   const shared = { label, help, error, required, unit, quiet: isPreset(field), onInput };
   return CONTROLS[field.kind]({ field, shared, ...rest });
 }
@@ -73,7 +72,7 @@ const CONTROLS: Record<FieldKind, (input: Input) => JSX.Element> = {
     <ChoicesField
       {...shared}
       values={(value as string[] | undefined) ?? []}
-      options={field.options.map((option) => ({ value: option, label: field.names[option] ?? option }))}
+      options={optionsOf(field, (option) => option)}
     />
   ),
   model: ({ shared, field, value, models }) => (
@@ -107,10 +106,6 @@ function text({ shared, field, value }: Input) {
 
 /** One value of an enum. */
 function choice({ shared, field, value }: Input) {
-  const options = field.options.map((option) => ({
-    value: option,
-    label: field.names[option] ?? sentence(option),
-  }));
   const choose = (chosen: string) =>
     shared.onInput(chosen === "" ? undefined : field.integer ? Number(chosen) : chosen);
   return (
@@ -118,9 +113,14 @@ function choice({ shared, field, value }: Input) {
       {...shared}
       value={asText(value)}
       onInput={choose}
-      options={withEmpty(options, field, value)}
+      options={withEmpty(optionsOf(field, sentence), field, value)}
     />
   );
+}
+
+/** Return the options of a field, with the names of its form or otherwise those that `nameOf` gives them. */
+function optionsOf({ options = [], names }: FormField, nameOf: (option: string) => string): Option[] {
+  return options.map((option) => ({ value: option, label: names?.[option] ?? nameOf(option) }));
 }
 
 /** Add an option for "nothing chosen" to the options of a field without a default. */

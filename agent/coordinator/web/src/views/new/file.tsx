@@ -36,7 +36,7 @@ export function FileControl({ field, value, onInput, progress, ...shared }: File
     ...(field.inline ? [{ value: "text", label: "Write it here" }] : []),
   ];
   return (
-    <div class="file-field">
+    <div class="stack file-field" data-gap="2">
       <Segments
         label={`Source of ${field.label.toLowerCase()}`}
         value={source}

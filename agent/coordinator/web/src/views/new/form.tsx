@@ -134,7 +134,7 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
         void submit(false);
       }}
     >
-      <div class="card">
+      <div class="stack card">
         {earlier && (
           <Notice tone="still" title="Filled in from an earlier job">
             <p>
@@ -155,7 +155,7 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
           {!earlier && <SealField service={service} seal={seal} onInput={setSeal} />}
         </section>
       </div>
-      <aside class="card form-side" aria-label="Price">
+      <aside class="stack card form-side" aria-label="Price">
         <FormPrice service={service} draft={draft} request={request} sealed={seal.on} />
         <Fields {...shared} fields={[MAX_COST]} />
         {!refusal && <Machines service={service} among={services} />}
@@ -264,7 +264,7 @@ interface FieldsProps {
 
 function Fields({ fields, draft, models, progress, notes }: FieldsProps) {
   return (
-    <div class="form-fields">
+    <div class="form-grid">
       {fields.map((field) => (
         <div key={field.name} data-name={field.name}>
           <Control
@@ -329,14 +329,10 @@ function Machines({ service, among }: { service: ServiceDetails; among: Service[
 
 /** Return the models, those on an online miner first. */
 function modelOptions({ models, ready }: ServiceDetails): Option[] {
-  const available = new Set(ready);
+  const option = (group: string) => (model: string) => ({ value: model, label: model, group });
   return [
-    ...models
-      .filter((model) => available.has(model))
-      .map((model) => ({ value: model, label: model, group: "Available now" })),
-    ...models
-      .filter((model) => !available.has(model))
-      .map((model) => ({ value: model, label: model, group: "On no machine that is online" })),
+    ...models.filter((model) => ready.includes(model)).map(option("Available now")),
+    ...models.filter((model) => !ready.includes(model)).map(option("On no machine that is online")),
   ];
 }
 

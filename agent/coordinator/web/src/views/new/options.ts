@@ -1,30 +1,7 @@
 /** The options of any job, as form fields. */
 import type { FormField } from "../../schema/fields.ts";
 
-const FIELD: Omit<FormField, "name" | "label" | "help"> = {
-  kind: "text",
-  required: false,
-  neededIn: undefined,
-  group: "This job",
-  hidden: false,
-  instead: undefined,
-  default: undefined,
-  options: [],
-  names: {},
-  suggestions: [],
-  empty: undefined,
-  unit: undefined,
-  accept: undefined,
-  maxFile: undefined,
-  integer: false,
-  min: undefined,
-  max: undefined,
-  above: undefined,
-  maxLength: undefined,
-  example: undefined,
-  inline: false,
-  placeholder: undefined,
-};
+const FIELD = { kind: "text", group: "This job" } as const;
 
 export const MAX_COST: FormField = {
   ...FIELD,
@@ -39,11 +16,8 @@ export const MAX_COST: FormField = {
 
 /** Has the result checked by another miner, for services whose results can be compared. */
 export const AUDITED: FormField = {
-  ...FIELD,
-  group: undefined,
   name: "audited",
   label: "Have another miner check the result",
-  help: undefined,
   kind: "flag",
   default: false,
 };

@@ -1,9 +1,10 @@
 /** The estimated cost and duration of a job. */
 import type { ServiceDetails } from "@aitbc/client";
 import { Money, Price as UnitPrice } from "../../components/figures/money.tsx";
+import { type Line, Lines } from "../../components/slip.tsx";
 import { computed, isMoney, money } from "../../format/money.ts";
 import { duration } from "../../format/time.ts";
-import { type Estimate, estimated, estimateHint, type Media } from "../../schema/estimate.ts";
+import { estimated, estimateHint, type Media } from "../../schema/estimate.ts";
 
 const WHOLE = 100;
 
@@ -27,44 +28,36 @@ export function Price({ service, request, media, audited, wrong, limit }: PriceP
   const extra = ((estimate?.cost ?? 0) * (audit?.percent ?? 0)) / WHOLE;
   const hint = wrong ? "Correct the form to see the price" : estimateHint(service.serviceId, request);
   if (!service.price) return <p class="quiet">The price is known once a machine offers this service.</p>;
+  const items: Line[] = [
+    ["Typical price", <UnitPrice key="price" unitPrice={service.price.typical} of={service} />],
+  ];
+  if (typical) items.push(["Typical time", duration(typical.seconds)]);
+  if (audit) {
+    items.push([`Audit, ${audit.percent} % of the price`, estimate && <Money amount={computed(extra)} />]);
+  }
   return (
-    <dl class="receipt-lines">
-      <div>
-        <dt>Typical price</dt>
-        <dd>
-          <UnitPrice unitPrice={service.price.typical} of={service} />
-        </dd>
-      </div>
-      {typical && (
-        <div>
-          <dt>Typical time</dt>
-          <dd>{duration(typical.seconds)}</dd>
-        </div>
+    <>
+      <Lines
+        items={items}
+        total={
+          estimate
+            ? [
+                estimate.isLimit ? "At most about" : "About",
+                <Money key="cost" amount={computed(estimate.cost + extra)} />,
+              ]
+            : [
+                "Price",
+                <span key="hint" class="quiet">
+                  {hint}
+                </span>,
+              ]
+        }
+      />
+      {estimate && (
+        <p class="small quiet">
+          For {estimate.basis}.{isMoney(limit) && ` Never more than ${money(limit)}.`}
+        </p>
       )}
-      {audit && (
-        <div>
-          <dt>Audit, {audit.percent} % of the price</dt>
-          <dd>{estimate && <Money amount={computed(extra)} />}</dd>
-        </div>
-      )}
-      <div class="receipt-total">
-        <dt>{estimate?.isLimit ? "At most about" : estimate ? "About" : "Price"}</dt>
-        <dd>
-          {estimate ? <Money amount={computed(estimate.cost + extra)} /> : <span class="quiet">{hint}</span>}
-        </dd>
-      </div>
-      {estimate && <Basis estimate={estimate} limit={limit} />}
-    </dl>
-  );
-}
-
-/** What the estimate was counted from. */
-function Basis({ estimate, limit }: { estimate: Estimate; limit: string }) {
-  return (
-    <div class="small quiet">
-      <dt>
-        For {estimate.basis}.{isMoney(limit) && <> Never more than {money(limit)}.</>}
-      </dt>
-    </div>
+    </>
   );
 }

@@ -37,7 +37,7 @@ export function ServiceTiles({ services, brief = false }: { services: Service[];
         <li key={service.serviceId}>
           <a class="tile" href={`${BASE}/new/${service.serviceId}`}>
             <Icon name={SERVICE_ICONS[service.serviceId] ?? "jobs"} />
-            <span class="tile-text">
+            <span class="stack tile-text">
               <span class="tile-name">{serviceName(service.serviceId)}</span>
               {!brief && <span>{SUMMARIES[service.serviceId] ?? service.description}</span>}
               <span class="quiet small">

@@ -1,11 +1,11 @@
 /** Accounts, their balances, and crediting and debiting them. */
 import type { Account } from "@aitbc/client";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { CheckField, TextField } from "../../components/controls/field.tsx";
-import { FormDialog } from "../../components/controls/form-dialog.tsx";
+import { FormButton, FormDialog } from "../../components/controls/form-dialog.tsx";
 import { Menu } from "../../components/controls/menu.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Table } from "../../components/figures/table.tsx";
@@ -26,27 +26,18 @@ export default function Accounts() {
   const [before, setBefore] = useState<string[]>([]);
   const after = before.at(-1);
   const accounts = useLoad((signal) => api("admin").admin.accounts({ limit: PAGE, after, signal }), [after]);
-  const [creating, setCreating] = useState(false);
   const [booking, setBooking] = useState<Booking | null>(null);
   return (
     <Page
       title="Accounts"
       tabs={ACCOUNTS}
       lead="Who may submit jobs, and with how many credits."
-      actions={
-        <Button kind="main" icon="add" onClick={() => setCreating(true)}>
-          New account
-        </Button>
-      }
+      actions={<NewAccount onMade={accounts.reload} />}
     >
       <Loaded from={accounts} lines={5} height="2.75rem">
         {({ accounts: list, next }) => (
           <>
-            {list.length > 0 ? (
-              <List accounts={list} onBook={setBooking} />
-            ) : (
-              <Empty icon="people" title="No accounts yet" />
-            )}
+            <List accounts={list} onBook={setBooking} />
             <div class="row">
               {before.length > 0 && <Button onClick={() => setBefore(before.slice(0, -1))}>Older</Button>}
               {next && <Button onClick={() => setBefore([...before, next])}>Newer</Button>}
@@ -54,7 +45,6 @@ export default function Accounts() {
           </>
         )}
       </Loaded>
-      <NewAccount open={creating} onClose={() => setCreating(false)} onMade={accounts.reload} />
       <BookingDialog booking={booking} onClose={() => setBooking(null)} onBooked={accounts.reload} />
     </Page>
   );
@@ -65,6 +55,7 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
   return (
     <Table
       caption="Accounts"
+      empty={<Empty icon="people" title="No accounts yet" />}
       rows={accounts}
       rowKey={(account) => account.accountId}
       columns={[
@@ -113,34 +104,23 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
   );
 }
 
-interface NewAccountProps {
-  open: boolean;
-  onClose: () => void;
-  onMade: () => void;
-}
-
-function NewAccount({ open, onClose, onMade }: NewAccountProps) {
-  const [name, setName] = useState("");
-  useEffect(() => setName(""), [open]);
-  const create = async () => {
-    await api("admin").admin.createAccount(name.trim());
+function NewAccount({ onMade }: { onMade: () => void }) {
+  const create = async (name: string) => {
+    await api("admin").admin.createAccount(name);
     onMade();
-    notify(`${name.trim()} was created. It can submit jobs once you credit it and give it a key.`);
+    notify(`${name} was created. It can submit jobs once you credit it and give it a key.`);
   };
   return (
-    <FormDialog
+    <FormButton
       title="New account"
       action="Create account"
       icon="add"
-      open={open}
-      onClose={onClose}
-      onSend={create}
-      disabled={!name.trim()}
+      initial={{ name: "" }}
+      ready={({ name }) => name.trim() !== ""}
+      onSend={({ name }) => create(name.trim())}
     >
-      {(errors) => (
-        <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={errors.name} />
-      )}
-    </FormDialog>
+      {(field) => <TextField label="Name" required {...field("name")} maxLength={100} />}
+    </FormButton>
   );
 }
 
@@ -165,19 +145,14 @@ function tooMuch(amount: string, balance: string): string | undefined {
   return `The account has ${money(balance)}. Enter less, or allow a negative balance.`;
 }
 
+const NO_BOOKING = { amount: "", note: "", force: false };
+
 function BookingDialog({ booking, onClose, onBooked }: BookingProps) {
-  const [amount, setAmount] = useState("");
-  const [note, setNote] = useState("");
-  const [force, setForce] = useState(false);
-  useEffect(() => {
-    setAmount("");
-    setNote("");
-    setForce(false);
-  }, [booking]);
   const kind = booking?.kind ?? "Credit";
   const balance = booking?.account.balance ?? "0";
-  const wrong = wrongAmount(amount) ?? (kind === "Debit" && !force ? tooMuch(amount, balance) : undefined);
-  const book = async () => {
+  const wrong = ({ amount, force }: typeof NO_BOOKING) =>
+    wrongAmount(amount) ?? (kind === "Debit" && !force ? tooMuch(amount, balance) : undefined);
+  const book = async ({ amount, note, force }: typeof NO_BOOKING) => {
     if (!booking) return;
     const { accountId, name } = booking.account;
     const { admin } = api("admin");
@@ -192,10 +167,11 @@ function BookingDialog({ booking, onClose, onBooked }: BookingProps) {
       action={kind}
       open={booking !== null}
       onClose={onClose}
+      initial={NO_BOOKING}
+      ready={(values) => values.amount !== "" && wrong(values) === undefined}
       onSend={book}
-      disabled={amount === "" || wrong !== undefined}
     >
-      {(errors) => (
+      {(field, values) => (
         <>
           <p class="quiet">
             {kind === "Credit"
@@ -205,20 +181,22 @@ function BookingDialog({ booking, onClose, onBooked }: BookingProps) {
           <TextField
             label="Amount in credits"
             required
-            value={amount}
-            onInput={setAmount}
             placeholder="10"
-            error={wrong ?? errors.amount}
+            {...field("amount")}
+            error={wrong(values) ?? field("amount").error}
           />
           <TextField
             label="Note"
-            value={note}
-            onInput={setNote}
+            {...field("note")}
             maxLength={200}
             help="The account's owner sees it in the wallet."
           />
           {kind === "Debit" && (
-            <CheckField label="Allow a negative balance" checked={force} onInput={setForce} />
+            <CheckField
+              label="Allow a negative balance"
+              checked={values.force}
+              onInput={field("force").onInput}
+            />
           )}
         </>
       )}

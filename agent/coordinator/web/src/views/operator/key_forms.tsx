@@ -1,7 +1,8 @@
 /** The operator's dialogs for new keys and for enrolment tokens. */
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
+import type { ButtonProps } from "../../components/controls/button.tsx";
 import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
-import { FormDialog } from "../../components/controls/form-dialog.tsx";
+import { FormButton } from "../../components/controls/form-dialog.tsx";
 import type { Secret } from "../../components/controls/secret.tsx";
 import { spans } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
@@ -17,60 +18,56 @@ const ROLES = [
 ];
 
 export interface NewSecretProps {
-  open: boolean;
-  onClose: () => void;
   onMade: (secret: Secret) => void;
 }
 
-export function NewKey({ open, onClose, onMade }: NewSecretProps) {
+export function NewKey({ onMade }: NewSecretProps) {
   const [role, setRole] = useState<Role>("client");
-  const [name, setName] = useState("");
-  const [owner, setOwner] = useState("");
-  useEffect(() => setName(""), [open]);
   const owners = useOwners(role);
-  const send = async () => {
-    const key = await make(role, name.trim(), owner || owners[0]?.value || "");
+  const send = async (name: string, owner: string) => {
+    const key = await make(role, name, owner || owners[0]?.value || "");
     onMade({ title: "New key", text: key, noun: "key", advice: "Copy it now; it cannot be shown again." });
   };
   return (
-    <FormDialog
+    <FormButton
       title="New key"
       action="Create key"
       icon="key"
-      open={open}
-      onClose={onClose}
-      disabled={!name.trim() || (role === "miner" && owners.length === 0)}
-      onSend={send}
+      initial={{ name: "", owner: "" }}
+      ready={({ name }) => name.trim() !== "" && (role !== "miner" || owners.length > 0)}
+      onSend={({ name, owner }) => send(name.trim(), owner)}
     >
-      <SelectField
-        label="Role"
-        required
-        value={role}
-        onInput={(value) => {
-          setRole(value as Role);
-          setOwner("");
-        }}
-        options={ROLES}
-      />
-      {role !== "admin" && (
-        <SelectField
-          label={role === "client" ? "Account" : "Machine"}
-          required
-          value={owner}
-          onInput={setOwner}
-          options={owners}
-          help={role === "client" ? "A new account's balance is zero until you credit it." : undefined}
-        />
+      {(field) => (
+        <>
+          <SelectField
+            label="Role"
+            required
+            value={role}
+            onInput={(value) => {
+              setRole(value as Role);
+              field("owner").onInput("");
+            }}
+            options={ROLES}
+          />
+          {role !== "admin" && (
+            <SelectField
+              label={role === "client" ? "Account" : "Machine"}
+              required
+              {...field("owner")}
+              options={owners}
+              help={role === "client" ? "A new account's balance is zero until you credit it." : undefined}
+            />
+          )}
+          <TextField
+            label="Name"
+            required
+            {...field("name")}
+            maxLength={100}
+            help="The program or the person that will use it."
+          />
+        </>
       )}
-      <TextField
-        label="Name"
-        required
-        value={name}
-        onInput={setName}
-        maxLength={100}
-        help="The program or the person that will use it."
-      />
-    </FormDialog>
+    </FormButton>
   );
 }
 
@@ -101,13 +98,12 @@ async function make(role: Role, name: string, owner: string): Promise<string> {
   return (await admin.createKey({ role, name, accountId })).key;
 }
 
-export function AddMiner({ open, onClose, onMade }: NewSecretProps) {
-  const [uses, setUses] = useState<number | undefined>(1);
-  const [span, setSpan] = useState(SPANS[1]?.value ?? "");
-  const [note, setNote] = useState("");
-  const send = async () => {
-    const body = { uses: uses ?? 1, validSeconds: Number(span), note };
-    const { joinCode, joinPicture } = await api("admin").admin.createEnrolment(body);
+const NEW_TOKEN = { uses: 1 as number | undefined, valid_seconds: SPANS[1]?.value ?? "", note: "" };
+
+export function AddMiner({ kind, onMade }: NewSecretProps & Pick<ButtonProps, "kind">) {
+  const send = async ({ uses = 1, valid_seconds, note }: typeof NEW_TOKEN) => {
+    const enrolment = { uses, validSeconds: Number(valid_seconds), note };
+    const { joinCode, joinPicture } = await api("admin").admin.createEnrolment(enrolment);
     onMade({
       title: "Run this on the new machine",
       text: `aitbc-agent join ${joinCode}`,
@@ -122,32 +118,29 @@ export function AddMiner({ open, onClose, onMade }: NewSecretProps) {
     });
   };
   return (
-    <FormDialog
+    <FormButton
       title="Add a miner"
       action="Create token"
+      kind={kind}
       icon="add"
-      open={open}
-      onClose={onClose}
+      initial={NEW_TOKEN}
       onSend={send}
     >
-      <p>You get a command to run on the new machine. It contains a token, with which the machine joins.</p>
-      <NumberField
-        label="Number of machines"
-        required
-        integer
-        min={1}
-        max={10_000}
-        value={uses}
-        onInput={setUses}
-      />
-      <SelectField label="Valid for" required value={span} onInput={setSpan} options={SPANS} />
-      <TextField
-        label="Note"
-        value={note}
-        onInput={setNote}
-        maxLength={200}
-        help="Such as whose machine it is. You see it in the list of tokens."
-      />
-    </FormDialog>
+      {(field) => (
+        <>
+          <p>
+            You get a command to run on the new machine. It contains a token, with which the machine joins.
+          </p>
+          <NumberField label="Number of machines" required integer min={1} max={10_000} {...field("uses")} />
+          <SelectField label="Valid for" required {...field("valid_seconds")} options={SPANS} />
+          <TextField
+            label="Note"
+            {...field("note")}
+            maxLength={200}
+            help="Such as whose machine it is. You see it in the list of tokens."
+          />
+        </>
+      )}
+    </FormButton>
   );
 }

@@ -2,7 +2,6 @@
 import type { Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
-import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { CheckField } from "../../components/controls/field.tsx";
@@ -45,7 +44,6 @@ export default function OperatorKeys() {
   });
   const tokens = useLoad((signal) => api("admin").admin.enrolments({ limit: TOKENS, signal }));
   const [secret, setSecret] = useState<Secret | null>(null);
-  const [making, setMaking] = useState<"key" | "token" | null>(null);
   const [revoked, setRevoked] = useState(false);
   return (
     <Page
@@ -54,12 +52,19 @@ export default function OperatorKeys() {
       lead="Keys let people and programs in; enrolment tokens let machines join."
       actions={
         <>
-          <Button icon="add" onClick={() => setMaking("token")}>
-            Add a miner
-          </Button>
-          <Button kind="main" icon="key" onClick={() => setMaking("key")}>
-            New key
-          </Button>
+          <AddMiner
+            kind="normal"
+            onMade={(secret) => {
+              setSecret(secret);
+              tokens.reload();
+            }}
+          />
+          <NewKey
+            onMade={(secret) => {
+              setSecret(secret);
+              keys.reload();
+            }}
+          />
         </>
       }
     >
@@ -75,22 +80,6 @@ export default function OperatorKeys() {
           );
         }}
       </Loaded>
-      <NewKey
-        open={making === "key"}
-        onClose={() => setMaking(null)}
-        onMade={(secret) => {
-          setSecret(secret);
-          keys.reload();
-        }}
-      />
-      <AddMiner
-        open={making === "token"}
-        onClose={() => setMaking(null)}
-        onMade={(secret) => {
-          setSecret(secret);
-          tokens.reload();
-        }}
-      />
       <SecretDialog secret={secret} onClose={() => setSecret(null)} />
     </Page>
   );

@@ -29,7 +29,7 @@ interface LogState {
 }
 
 export default function LogPage() {
-  const log = usePolled(read, () => SECONDS);
+  const log = usePolled(read, SECONDS);
   return (
     <Page title="Log" lead={log.data && answer(log.data)}>
       <Loaded from={log} lines={3} height="6rem">

@@ -107,9 +107,8 @@ interface ExcludeProps {
 }
 
 function ExcludeDialog({ miner, open, onClose, onExcluded }: ExcludeProps) {
-  const [reason, setReason] = useState("");
-  const exclude = async () => {
-    await api("admin").admin.excludeMiner(miner.minerId, { reason });
+  const exclude = async (exclusion: { reason: string }) => {
+    await api("admin").admin.excludeMiner(miner.minerId, exclusion);
     onExcluded();
     notify(`${miner.name} was excluded.`);
   };
@@ -120,16 +119,20 @@ function ExcludeDialog({ miner, open, onClose, onExcluded }: ExcludeProps) {
       danger
       open={open}
       onClose={onClose}
+      initial={{ reason: "" }}
       onSend={exclude}
     >
-      <p>Its running jobs go to other miners, and it cannot join until you readmit it.</p>
-      <TextField
-        label="Reason"
-        value={reason}
-        onInput={setReason}
-        maxLength={200}
-        help="The machine's owner can see it."
-      />
+      {(field) => (
+        <>
+          <p>Its running jobs go to other miners, and it cannot join until you readmit it.</p>
+          <TextField
+            label="Reason"
+            {...field("reason")}
+            maxLength={200}
+            help="The machine's owner can see it."
+          />
+        </>
+      )}
     </FormDialog>
   );
 }

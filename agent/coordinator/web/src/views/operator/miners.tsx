@@ -1,7 +1,6 @@
 /** All miners of the network. */
 import type { MinerSummary, Overview } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/controls/button.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
 import { type Secret, SecretDialog } from "../../components/controls/secret.tsx";
 import { Empty } from "../../components/empty.tsx";
@@ -21,26 +20,17 @@ const SECONDS = 5;
 const PAGE = 25;
 
 export default function Miners() {
-  const miners = usePolled(
-    (signal) => api("admin").admin.overview({ signal }),
-    () => SECONDS,
-  );
-  const [adding, setAdding] = useState(false);
+  const miners = usePolled((signal) => api("admin").admin.overview({ signal }), SECONDS);
   const [secret, setSecret] = useState<Secret | null>(null);
   return (
     <Page
       title="Miners"
       lead={miners.data && state(miners.data.miners)}
-      actions={
-        <Button kind="main" icon="add" onClick={() => setAdding(true)}>
-          Add a miner
-        </Button>
-      }
+      actions={<AddMiner onMade={setSecret} />}
     >
       <Loaded from={miners} lines={6} height="2.75rem">
         {(overview) => <List {...overview} />}
       </Loaded>
-      <AddMiner open={adding} onClose={() => setAdding(false)} onMade={setSecret} />
       <SecretDialog secret={secret} onClose={() => setSecret(null)} />
     </Page>
   );
@@ -67,17 +57,15 @@ function state(miners: MinerSummary[]): string {
 
 function List({ miners, versions }: Overview) {
   const [offset, setOffset] = useState(0);
-  if (miners.length === 0) {
-    return (
-      <Empty icon="gpu" title="No miner has joined yet">
-        Add one: you get a command to run on a machine, ideally one with a GPU.
-      </Empty>
-    );
-  }
   return (
     <>
       <Table
         caption="Miners"
+        empty={
+          <Empty icon="gpu" title="No miner has joined yet">
+            Add one: you get a command to run on a machine, ideally one with a GPU.
+          </Empty>
+        }
         rows={miners.slice(offset, offset + PAGE)}
         rowKey={(miner) => miner.minerId}
         href={(miner) => `${BASE}/network/miners/${miner.minerId}`}

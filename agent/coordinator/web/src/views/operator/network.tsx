@@ -26,7 +26,7 @@ interface NetworkState {
 }
 
 export default function Network() {
-  const all = usePolled(read, () => SECONDS);
+  const all = usePolled(read, SECONDS);
   useReload("admin", all.reload, isJobUpdate);
   return (
     <Page title="Network" lead={all.data && summary(all.data)}>

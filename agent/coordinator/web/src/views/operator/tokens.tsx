@@ -23,13 +23,7 @@ export function Tokens({ tokens }: { tokens: Loading<EnrolmentList> }) {
   return (
     <Card title="Enrolment tokens" note="newest first">
       <Loaded from={tokens} lines={3} height="2.75rem">
-        {({ enrolments }) =>
-          enrolments.length > 0 ? (
-            <TokenTable tokens={enrolments} onChange={tokens.reload} />
-          ) : (
-            <p class="quiet">No token has been created yet.</p>
-          )
-        }
+        {({ enrolments }) => <TokenTable tokens={enrolments} onChange={tokens.reload} />}
       </Loaded>
     </Card>
   );
@@ -47,15 +41,12 @@ function TokenTable({ tokens, onChange }: { tokens: Enrolment[]; onChange: () =>
   return (
     <Table
       caption="Enrolment tokens"
+      empty={<p class="quiet">No token has been created yet.</p>}
       rows={tokens}
       rowKey={(token) => token.enrolmentId}
       columns={[
         { title: "Note", cell: (token) => token.note || <span class="quiet">no note</span> },
-        {
-          title: "Status",
-          shrink: true,
-          cell: ({ status }) => <Badge {...STATES[status]} />,
-        },
+        { title: "Status", shrink: true, cell: ({ status }) => <Badge {...STATES[status]} /> },
         { title: "Uses left", cell: (token) => `${token.usesLeft} of ${token.uses}`, align: "end" },
         {
           title: "Created",

@@ -52,11 +52,10 @@ export interface GpuChartProps {
 /** The load and the memory of each GPU in the last 24 hours: what the coordinator has stored, and the newest measurement. */
 export function GpuChart({ machine, by }: GpuChartProps) {
   const { gpus, minerId } = machine;
-  const stored = usePolled(
-    (signal) => api(by).miners.gpuHistory(minerId, { signal }),
-    () => SAMPLES_SECONDS,
-    [by, minerId],
-  ).data;
+  const stored = usePolled((signal) => api(by).miners.gpuHistory(minerId, { signal }), SAMPLES_SECONDS, [
+    by,
+    minerId,
+  ]).data;
   const day = lastDay(machine, stored, Date.now());
   const chart = (label: string, measure: (gpu: MinerGpu, sample: GpuSample) => number | null) => {
     const points = day.map(({ at, samples }) => ({

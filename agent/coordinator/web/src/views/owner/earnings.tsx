@@ -132,24 +132,19 @@ function ByDay({ earnings }: { earnings: MinerEarnings }) {
 }
 
 function Payments({ payments }: { payments: Transaction[] }) {
-  if (payments.length === 0) {
-    return (
-      <Empty icon="earnings" title="No earnings yet">
-        Jobs are paid when they complete. <a href={`${BASE}/machine`}>The machine's page</a> shows why it has
-        no work.
-      </Empty>
-    );
-  }
   return (
     <Table
       caption="Latest payments"
+      empty={
+        <Empty icon="earnings" title="No earnings yet">
+          Jobs are paid when they complete. <a href={`${BASE}/machine`}>The machine's page</a> shows why it
+          has no work.
+        </Empty>
+      }
       rows={payments}
       rowKey={(payment) => payment.transactionId}
       columns={[
-        {
-          title: "Job",
-          cell: ({ jobId }) => jobId && <Copyable text={jobId} noun="job id" />,
-        },
+        { title: "Job", cell: ({ jobId }) => jobId && <Copyable text={jobId} noun="job id" /> },
         { title: "Settled", cell: (payment) => <Ago at={payment.settledAt ?? payment.createdAt} /> },
         { title: "Fee", amount: (payment) => payment.fee ?? "0" },
         { title: "Paid", amount: (payment) => payment.amount },

@@ -10,10 +10,7 @@ import { api } from "../../session.ts";
 const SECONDS = 10;
 
 export function Fleet() {
-  const { data } = usePolled(
-    (signal) => api("miner").miners.fleet({ days: 1, signal }),
-    () => SECONDS,
-  );
+  const { data } = usePolled((signal) => api("miner").miners.fleet({ days: 1, signal }), SECONDS);
   if (!data || data.miners.length < 2) return null;
   return (
     <Card

@@ -12,7 +12,7 @@ export function Idle({ shares }: { shares: IdleShare[] }) {
   }
   const ordered = [...shares].sort((one, other) => rank(other) - rank(one));
   return (
-    <div class="idle">
+    <div class="stack">
       <div class="idle-bar" aria-hidden="true">
         {ordered
           .filter((part) => part.share >= VISIBLE)

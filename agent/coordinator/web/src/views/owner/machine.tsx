@@ -135,7 +135,7 @@ interface MachineProps {
 function Machine({ machine, by, onPause, onResume }: MachineProps) {
   const earnings = usePolled(
     (signal) => api(by).miners.earnings(machine.minerId, { days: CHART_DAYS, signal }),
-    () => EARNINGS_SECONDS,
+    EARNINGS_SECONDS,
     [by, machine.minerId],
   );
   return (

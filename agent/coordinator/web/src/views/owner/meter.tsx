@@ -19,14 +19,14 @@ const HIGH = 0.9;
 export function Meter({ name, value, max, shown, history = [] }: MeterProps) {
   const share = value === null || !max ? null : Math.max(0, Math.min(1, value / max));
   return (
-    <div class="meter" data-high={share !== null && share >= HIGH}>
+    <div class="meter" data-tone={share !== null && share >= HIGH ? "wait" : undefined}>
       <span class="meter-name">{name}</span>
       <span class="meter-value">{value === null ? "unknown" : shown}</span>
       {share !== null && (
         <>
           {/* biome-ignore lint/a11y/useSemanticElements: browsers render <meter> differently, and not all allow styling it */}
           <div
-            class="meter-track"
+            class="progress-track"
             role="meter"
             aria-label={name}
             aria-valuemin={0}
@@ -34,7 +34,7 @@ export function Meter({ name, value, max, shown, history = [] }: MeterProps) {
             aria-valuenow={Math.round(share * 100)}
             aria-valuetext={shown}
           >
-            <div class="meter-fill" style={{ transform: `scaleX(${share})` }} />
+            <div class="progress-fill" style={{ transform: `scaleX(${share})` }} />
           </div>
           <Spark values={history} max={max ?? 1} />
         </>

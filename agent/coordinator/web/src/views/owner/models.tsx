@@ -1,12 +1,11 @@
 /** A machine's services, why others are unavailable, and its models. */
 import type { MinerDetails, MinerService } from "@aitbc/client";
-import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Coded } from "../../components/coded.tsx";
-import { Button } from "../../components/controls/button.tsx";
-import { ask, Dialog } from "../../components/controls/dialog.tsx";
+import { ask } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
+import { FormButton } from "../../components/controls/form-dialog.tsx";
 import { Menu } from "../../components/controls/menu.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Price } from "../../components/figures/money.tsx";
@@ -25,16 +24,11 @@ import { useMachine, type Watched } from "./watch.ts";
 
 export default function Models() {
   const machine = useMachine("miner", useRoute().query.id);
-  const [fetching, setFetching] = useState(false);
   return (
     <Page
       title="Services"
       lead="What this machine offers to clients, at which price, and what the other services lack."
-      actions={
-        <Button icon="download" onClick={() => setFetching(true)} disabled={!machine.data}>
-          Download a model
-        </Button>
-      }
+      actions={machine.data && <Fetch machine={machine.data} send={machine.send} />}
     >
       <Loaded from={machine} lines={4} height="8rem">
         {(data) =>
@@ -43,9 +37,6 @@ export default function Models() {
               <Services machine={data} />
               <ModelList machine={data} send={machine.send} />
               <Settings machine={data} by="miner" />
-              <Dialog title="Download a model" open={fetching} onClose={() => setFetching(false)}>
-                <Fetch machine={data} send={machine.send} onDone={() => setFetching(false)} />
-              </Dialog>
             </>
           ) : (
             <Empty icon="model" title="No machine belongs to this key" />
@@ -172,35 +163,34 @@ function ModelList({ machine, send }: { machine: MinerDetails } & Sending) {
   };
   return (
     <Card title="Models" note={`${size(machine.diskFree)} of disk space free`}>
-      {rows.length === 0 ? (
-        <Empty icon="model" title="No models on this machine">
-          Language models, image generation and transcription need models; the other services do not.
-        </Empty>
-      ) : (
-        <Table
-          caption="Models"
-          rows={rows}
-          rowKey={(model) => model.name}
-          columns={[
-            { title: "Model", cell: (model) => model.name },
-            { title: "Services", cell: (model) => model.services.map(serviceName).join(", ") },
-            { title: "Status", cell: (model) => <ModelState model={model} /> },
-            {
-              title: "Actions",
-              action: (model) =>
-                model.onDisk && (
-                  <Menu
-                    brief
-                    label={`Actions for ${model.name}`}
-                    items={[
-                      { name: "Remove\u2026", icon: "trash", danger: true, act: () => remove(model.name) },
-                    ]}
-                  />
-                ),
-            },
-          ]}
-        />
-      )}
+      <Table
+        caption="Models"
+        empty={
+          <Empty icon="model" title="No models on this machine">
+            Language models, image generation and transcription need models; the other services do not.
+          </Empty>
+        }
+        rows={rows}
+        rowKey={(model) => model.name}
+        columns={[
+          { title: "Model", cell: (model) => model.name },
+          { title: "Services", cell: (model) => model.services.map(serviceName).join(", ") },
+          { title: "Status", cell: (model) => <ModelState model={model} /> },
+          {
+            title: "Actions",
+            action: (model) =>
+              model.onDisk && (
+                <Menu
+                  brief
+                  label={`Actions for ${model.name}`}
+                  items={[
+                    { name: "Remove\u2026", icon: "trash", danger: true, act: () => remove(model.name) },
+                  ]}
+                />
+              ),
+          },
+        ]}
+      />
     </Card>
   );
 }
@@ -227,14 +217,37 @@ function ModelState({ model }: { model: ModelRow }) {
   );
 }
 
-function Fetch({ machine, send, onDone }: { machine: MinerDetails; onDone: () => void } & Sending) {
-  const [chosen, setChosen] = useState("");
+function Fetch({ machine, send }: { machine: MinerDetails } & Sending) {
+  const requestDownload = (model: string) =>
+    send((id) => api("miner").miners.fetchModel(id, model), `Download of ${model} requested.`);
+  return (
+    <FormButton
+      title="Download a model"
+      action="Download"
+      kind="normal"
+      icon="download"
+      initial={{ model: "" }}
+      ready={({ model }) => model !== ""}
+      onSend={({ model }) => requestDownload(model)}
+    >
+      {(field) => <Catalogue machine={machine} {...field("model")} />}
+    </FormButton>
+  );
+}
+
+interface CatalogueProps {
+  machine: MinerDetails;
+  value: string;
+  onInput: (model: string) => void;
+}
+
+/** The models that the machine could download. */
+function Catalogue({ machine, ...field }: CatalogueProps) {
   const services = machine.services.filter((service) => service.downloadable);
-  const ids = services.map((service) => service.serviceId).join(" ");
   const catalogue = useLoad(
     (signal) =>
       Promise.all(services.map(({ serviceId }) => publicApi().registry.service(serviceId, { signal }))),
-    [ids],
+    [services.map((service) => service.serviceId).join(" ")],
   );
   const here = new Set(rowsOf(machine).map((row) => row.name));
   const options = (catalogue.data ?? []).flatMap((service) =>
@@ -242,46 +255,35 @@ function Fetch({ machine, send, onDone }: { machine: MinerDetails; onDone: () =>
       .filter((name) => !here.has(name))
       .map((name) => ({ value: name, label: `${name} (${serviceName(service.serviceId)})` })),
   );
-  const value = options.some((option) => option.value === chosen) ? chosen : (options[0]?.value ?? "");
-  const requestDownload = async () => {
-    await send((id) => api("miner").miners.fetchModel(id, value), `Download of ${value} requested.`);
-    onDone();
-  };
-  if (services.length === 0) {
-    return (
-      <p class="quiet">
-        This machine downloads no models, because its settings forbid it (<code>runners.model_download</code>)
-        or none of its services needs any.
-      </p>
-    );
-  }
   return (
     <Loaded from={catalogue}>
       {() =>
-        options.length === 0 ? (
-          <p class="quiet">
-            The machine has all models of the catalogue. To add others, run{" "}
-            <code>aitbc-agent models add</code> on the machine.
-          </p>
+        options.length > 0 ? (
+          <SelectField
+            label="Model"
+            quiet
+            {...field}
+            options={[{ value: "", label: "Choose one" }, ...options]}
+            help="aitbc-agent models list shows their sizes and licences."
+          />
         ) : (
-          <>
-            <SelectField
-              label="Model"
-              quiet
-              value={value}
-              onInput={setChosen}
-              options={options}
-              help="aitbc-agent models list shows their sizes and licences."
-            />
-            <div class="dialog-actions">
-              <Button onClick={onDone}>Cancel</Button>
-              <Button kind="main" icon="download" onClick={requestDownload}>
-                Download
-              </Button>
-            </div>
-          </>
+          <NoDownloads forbidden={services.length === 0} />
         )
       }
     </Loaded>
+  );
+}
+
+function NoDownloads({ forbidden }: { forbidden: boolean }) {
+  return forbidden ? (
+    <p class="quiet">
+      This machine downloads no models, because its settings forbid it (<code>runners.model_download</code>)
+      or none of its services needs any.
+    </p>
+  ) : (
+    <p class="quiet">
+      The machine has all models of the catalogue. To add others, run <code>aitbc-agent models add</code> on
+      the machine.
+    </p>
   );
 }

@@ -1,8 +1,6 @@
 /** Asks how long to pause a machine or a GPU. */
-import { useState } from "preact/hooks";
-import { Button } from "../../components/controls/button.tsx";
-import { Dialog } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
+import { FormDialog } from "../../components/controls/form-dialog.tsx";
 import { spans } from "../../format/time.ts";
 
 export interface PauseTarget {
@@ -25,31 +23,27 @@ export interface PauseDialogProps {
 }
 
 export function PauseDialog({ target, onClose, onPause }: PauseDialogProps) {
-  const [span, setSpan] = useState("");
-  const pause = async () => {
-    if (!target) return;
-    await onPause(target, span ? Number(span) : undefined);
-    onClose();
+  const pause = async ({ seconds }: { seconds: string }) => {
+    if (target) await onPause(target, seconds ? Number(seconds) : undefined);
   };
   return (
-    <Dialog
+    <FormDialog
       title={target ? `Pause ${target.name}?` : ""}
+      action="Pause"
       open={target !== null}
       onClose={onClose}
-      actions={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="main" icon="pause" onClick={pause}>
-            Pause
-          </Button>
-        </>
-      }
+      initial={{ seconds: "" }}
+      onSend={pause}
     >
-      <p>
-        {target?.gpu ? "This GPU" : "The machine"} accepts no new jobs and frees its memory. Running jobs
-        finish first.
-      </p>
-      <SelectField label="Duration" quiet value={span} onInput={setSpan} options={SPANS} />
-    </Dialog>
+      {(field) => (
+        <>
+          <p>
+            {target?.gpu ? "This GPU" : "The machine"} accepts no new jobs and frees its memory. Running jobs
+            finish first.
+          </p>
+          <SelectField label="Duration" quiet {...field("seconds")} options={SPANS} />
+        </>
+      )}
+    </FormDialog>
   );
 }

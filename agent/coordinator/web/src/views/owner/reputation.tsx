@@ -15,11 +15,10 @@ export function auditsOf(minerId: string, by: Role): string {
 }
 
 export function Reputation({ machine: { minerId, reputation }, by }: { machine: MinerDetails; by: Role }) {
-  const { data } = usePolled(
-    (signal) => api(by).audits.ofMiner(minerId, { limit: 1, signal }),
-    () => SECONDS,
-    [by, minerId],
-  );
+  const { data } = usePolled((signal) => api(by).audits.ofMiner(minerId, { limit: 1, signal }), SECONDS, [
+    by,
+    minerId,
+  ]);
   return (
     <Card
       title="Reputation"

@@ -23,7 +23,7 @@ export function Selftest({ machine }: { machine: MinerDetails }) {
     <Card title="Self-test" note={<Ago at={selftest.beganAt} />}>
       <Notice tone={passed ? "good" : "bad"} title={passed ? "Passed" : "Failed"}>
         {selftest.problems.length > 0 && (
-          <ul class="plain-list">
+          <ul class="stack" data-gap="1">
             {selftest.problems.map((problem) => (
               <li key={problem}>{problem}</li>
             ))}

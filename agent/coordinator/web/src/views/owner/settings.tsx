@@ -1,11 +1,8 @@
 /** A machine's prices, schedule and engines to edit, and who changed what and when. */
 import type { GivenCommand, MinerDetails, MinerSettings } from "@aitbc/client";
-import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
-import { Button } from "../../components/controls/button.tsx";
-import { Dialog } from "../../components/controls/dialog.tsx";
 import { SelectField, TextField } from "../../components/controls/field.tsx";
-import { Form } from "../../components/controls/form.tsx";
+import { type FieldOf, FormButton } from "../../components/controls/form-dialog.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Badge } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
@@ -13,7 +10,6 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { notify } from "../../components/toast.tsx";
-import { fieldErrors } from "../../errors.ts";
 import { sentence, serviceName } from "../../format/names.ts";
 import { priceHelp } from "../../format/sale_units.ts";
 import { usePolled } from "../../poll.ts";
@@ -54,19 +50,11 @@ interface EditorProps {
 }
 
 /** What is set, and the dialog that changes it. */
-function Current({ settings, ...props }: EditorProps) {
-  const [open, setOpen] = useState(false);
-  const { prices, schedule, engines } = settings;
+function Current(props: EditorProps) {
+  const { prices, schedule, engines } = props.settings;
   const own = prices.filter(({ setting }) => setting !== null);
   return (
-    <Card
-      title="Prices, schedule and engines"
-      action={
-        <Button size="small" icon="settings" onClick={() => setOpen(true)}>
-          {settings.locked ? "Show" : "Change"}
-        </Button>
-      }
-    >
+    <Card title="Prices, schedule and engines" action={<Editor {...props} />}>
       <Facts
         items={[
           [
@@ -82,18 +70,6 @@ function Current({ settings, ...props }: EditorProps) {
             ]),
         ]}
       />
-      <Dialog title="Prices, schedule and engines" open={open} onClose={() => setOpen(false)}>
-        {settings.locked ? (
-          <Notice tone="still" title="These settings can only be changed on the machine">
-            <p>{settings.locked}</p>
-          </Notice>
-        ) : (
-          <p class="small quiet">
-            A change is written to the machine's settings file and applies without a restart.
-          </p>
-        )}
-        <Editor settings={settings} onClose={() => setOpen(false)} {...props} />
-      </Dialog>
     </Card>
   );
 }
@@ -101,82 +77,98 @@ function Current({ settings, ...props }: EditorProps) {
 /** The fields that were edited, by name; all others show the machine's settings. */
 type Draft = Record<string, string>;
 
-function Editor({ settings, by, reload, onClose }: EditorProps & { onClose: () => void }) {
-  const [draft, setDraft] = useState<Draft>({});
-  const [errors, setErrors] = useState<Record<string, string>>({});
+function Editor({ settings, by, reload }: EditorProps) {
   const current = valuesOf(settings);
-  const edit = (name: string) => ({
-    value: draft[name] ?? current[name] ?? "",
-    onInput: (value: string) => setDraft((draft) => ({ ...draft, [name]: value })),
-    error: errors[name],
-    quiet: true,
-  });
-  const changed = Object.keys(draft).filter((name) => draft[name] !== current[name]);
-  const save = async () => {
-    setErrors({});
-    await api(by)
-      .miners.changeSettings(settings.minerId, changeOf(settings, draft, changed))
-      .then(
-        () => {
-          reload();
-          onClose();
-          notify("The change was sent to the machine.");
-        },
-        (error: unknown) => {
-          setErrors(fieldErrors(error));
-          if (Object.keys(fieldErrors(error)).length === 0) throw error;
-        },
-      );
+  const changed = (draft: Draft) => Object.keys(draft).filter((name) => draft[name] !== current[name]);
+  const save = async (draft: Draft) => {
+    await api(by).miners.changeSettings(settings.minerId, changeOf(settings, draft, changed(draft)));
+    reload();
+    notify("The change was sent to the machine.");
   };
   return (
-    <Form
+    <FormButton
+      title="Prices, schedule and engines"
+      label={settings.locked ? "Show" : "Change"}
       action="Save"
-      disabled={changed.length === 0}
-      beside={<Button onClick={onClose}>Cancel</Button>}
+      kind="normal"
+      size="small"
+      icon="settings"
+      initial={{} as Draft}
+      ready={(draft) => changed(draft).length > 0}
       onSend={save}
     >
-      <fieldset class="stack plain" disabled={settings.locked !== null}>
-        <div class="form-grid">
-          {settings.prices.map((price) => {
-            const field = edit(`prices.${price.serviceId}`);
-            return (
-              <TextField
-                key={price.serviceId}
-                label={`Price of ${serviceName(price.serviceId)}`}
-                {...field}
-                placeholder={price.default}
-                help={`${priceHelp(field.value || price.default, price)}${field.value ? "" : " This is the default."}`}
-              />
-            );
-          })}
-          {settings.engines.filter(hasChoice).map(({ serviceId, engines }) => (
-            <SelectField
-              key={serviceId}
-              label={`Engine of ${serviceName(serviceId)}`}
-              {...edit(`engines.${serviceId}`)}
-              error={errors.engines}
-              options={[
-                { value: "", label: "Automatic" },
-                ...engines.flatMap((engine) => (engine ? [{ value: engine, label: engine }] : [])),
-              ]}
-              help={`In use: ${engines[0] ?? "the agent's own"}`}
+      {(field, draft) => (
+        <>
+          {settings.locked ? (
+            <Notice tone="still" title="These settings can only be changed on the machine">
+              <p>{settings.locked}</p>
+            </Notice>
+          ) : (
+            <p class="small quiet">
+              A change is written to the machine's settings file and applies without a restart.
+            </p>
+          )}
+          <Fields
+            settings={settings}
+            edit={(name) => ({ ...field(name), value: draft[name] ?? current[name] ?? "", quiet: true })}
+            enginesError={field("engines").error}
+          />
+          <p class="small quiet">
+            On the machine, <code>aitbc-agent bench --apply</code> benchmarks it and sets prices, and{" "}
+            <code>aitbc-agent engines list</code> shows further engines to install.
+          </p>
+        </>
+      )}
+    </FormButton>
+  );
+}
+
+interface FieldsProps {
+  settings: MinerSettings;
+  edit: (name: string) => ReturnType<FieldOf<Record<string, string>>> & { quiet: true };
+  /** The API checks all engines as one field. */
+  enginesError: string | undefined;
+}
+
+function Fields({ settings, edit, enginesError }: FieldsProps) {
+  return (
+    <fieldset class="stack" disabled={settings.locked !== null}>
+      <div class="form-grid">
+        {settings.prices.map((price) => {
+          const field = edit(`prices.${price.serviceId}`);
+          return (
+            <TextField
+              key={price.serviceId}
+              label={`Price of ${serviceName(price.serviceId)}`}
+              {...field}
+              placeholder={price.default}
+              help={`${priceHelp(field.value || price.default, price)}${field.value ? "" : " This is the default."}`}
             />
-          ))}
-        </div>
-        <TextField
-          label="Schedule of pauses"
-          {...edit("schedule")}
-          lines={3}
-          code
-          placeholder="Mon-Fri 09:00-18:00"
-          help="Times of the week at which the machine accepts no jobs, in its local time, one per line: Mon-Fri 09:00-18:00, Sat,Sun 00:00-24:00, 22:00-06:00."
-        />
-      </fieldset>
-      <p class="small quiet">
-        On the machine, <code>aitbc-agent bench --apply</code> benchmarks it and sets prices, and{" "}
-        <code>aitbc-agent engines list</code> shows further engines to install.
-      </p>
-    </Form>
+          );
+        })}
+        {settings.engines.filter(hasChoice).map(({ serviceId, engines }) => (
+          <SelectField
+            key={serviceId}
+            label={`Engine of ${serviceName(serviceId)}`}
+            {...edit(`engines.${serviceId}`)}
+            error={enginesError}
+            options={[
+              { value: "", label: "Automatic" },
+              ...engines.flatMap((engine) => (engine ? [{ value: engine, label: engine }] : [])),
+            ]}
+            help={`In use: ${engines[0] ?? "the agent's own"}`}
+          />
+        ))}
+      </div>
+      <TextField
+        label="Schedule of pauses"
+        {...edit("schedule")}
+        lines={3}
+        code
+        placeholder="Mon-Fri 09:00-18:00"
+        help="Times of the week at which the machine accepts no jobs, in its local time, one per line: Mon-Fri 09:00-18:00, Sat,Sun 00:00-24:00, 22:00-06:00."
+      />
+    </fieldset>
   );
 }
 
