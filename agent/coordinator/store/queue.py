@@ -11,7 +11,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Integer, Row, and_, bindparam, or_, select, text
 
 from agent.coordinator.store import counts
 from agent.coordinator.store.concurrency import is_concurrent
@@ -67,7 +67,9 @@ _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
 _IS_WAITING = text("state = 'submitted' AND count > 0")
 _HAS_QUEUED = text("state = 'submitted' AND change > 0")
 _urgency = (jobs.c.priority.desc(), jobs.c.job_id)
-_urgent = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(CLAIM_WINDOW))
+_urgent = Prepared(
+    select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(bindparam("window", type_=Integer))
+)
 _known_waiting = UnfinishedRows(jobs.c.missing_files, *_claim_columns)
 
 
@@ -103,7 +105,7 @@ def _claimable(connection: Connection) -> list[tuple[Any, ...]]:
     """Return all claimable jobs, or the most urgent ones of at least `CLAIM_WINDOW`."""
     rows = _known_waiting.of(connection, JobState.SUBMITTED)
     if rows is None or len(rows) >= CLAIM_WINDOW:
-        return _urgent.rows(connection)
+        return _urgent.rows(connection, {"window": CLAIM_WINDOW})
     return [row[1:] for row in rows if row[0] is None]
 
 

@@ -38,12 +38,19 @@ def test_an_excessive_price_does_not_stop_dispatch(client: httpx.Client, served:
     assert [lease["job_id"] for lease in honest.poll()] == [job_id]
 
 
-def test_a_long_queue_that_no_miner_can_run_delays_no_other_job(tmp_path: Path) -> None:
+@pytest.fixture
+def claim_window(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many jobs make a queue long."""
+    monkeypatch.setattr(queue, "CLAIM_WINDOW", 16)
+    return queue.CLAIM_WINDOW
+
+
+def test_a_long_queue_that_no_miner_can_run_delays_no_other_job(tmp_path: Path, claim_window: int) -> None:
     """More urgent jobs than one claim reads wait for hardware that no miner has."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         busy = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         single = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
-        for _ in range(queue.CLAIM_WINDOW):
+        for _ in range(claim_window):
             submit(busy, priority=9, resources={"gpu": "1000"})
         job_id = submit(single)
         miner = ScriptedMiner(served.url)
@@ -51,11 +58,11 @@ def test_a_long_queue_that_no_miner_can_run_delays_no_other_job(tmp_path: Path) 
         assert [lease["job_id"] for lease in miner.poll()] == [job_id]
 
 
-def test_a_long_queue_for_an_unavailable_model_delays_no_other_job(tmp_path: Path) -> None:
+def test_a_long_queue_for_an_unavailable_model_delays_no_other_job(tmp_path: Path, claim_window: int) -> None:
     """The jobs are of one client; a miner without a free slot gets jobs for its batch capacity."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
-        for _ in range(queue.CLAIM_WINDOW):
+        for _ in range(claim_window):
             submit(client, priority=9)
         first, second = submit(client, model="tiny.en"), submit(client, model="tiny.en")
         offered = capabilities()
