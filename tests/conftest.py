@@ -8,11 +8,13 @@ import gc
 import os
 import shutil
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import hypothesis
 import pytest
 import structlog
@@ -32,8 +34,21 @@ gc.disable()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Reading the certificates takes a client longer than ten requests of a test.
-vars(httpx_transport)["create_ssl_context"] = functools.cache(httpx_transport.create_ssl_context)
+_create_ssl_context = httpx.create_ssl_context
+
+
+@functools.cache
+def _ssl_context(_authority: str | None, *arguments: Any, **options: Any) -> ssl.SSLContext:
+    return _create_ssl_context(*arguments, **options)
+
+
+def _shared_ssl_context(*arguments: Any, **options: Any) -> ssl.SSLContext:
+    """Return a context of other clients: reading the certificates takes a client longer than ten requests of a test."""
+    return _ssl_context(os.environ.get("SSL_CERT_FILE"), *arguments, **options)
+
+
+for module in (httpx, httpx_transport):
+    vars(module)["create_ssl_context"] = _shared_ssl_context
 
 # On a busy machine, neither a slow answer nor a slow example is a failure. The default arguments of httpx are this one object.
 for part in ("connect", "read", "write", "pool"):

@@ -175,55 +175,55 @@ def served(log, coordinator, signed):
     return coordinator
 
 
-def test_the_command_stores_checkpoints_and_reports_a_fork(run, served, log, signed) -> None:
+def test_the_command_stores_checkpoints_and_reports_a_fork(quick, workdir, served, log, signed) -> None:
     command = ("log", "verify", "--log-key", signed.log_key, "--remember", "seen", "--json")
-    answer = json.loads(run(*command).stdout)
+    answer = json.loads(quick(*command).stdout)
     assert (answer["valid"], answer["size"], answer["others"]) == (True, 300, 300)
     served.log = log(LEAVES[:400]).files()
-    outcome = run(*command, "--new-only")
+    outcome = quick(*command, "--new-only")
     assert (outcome.returncode, json.loads(outcome.stdout)["others"]) == (0, 400 - 256)
-    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
+    assert (workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
     served.log = log([b'{"leaf":"forged"}', *LEAVES[1:500]]).files()
-    outcome = run(*command)
+    outcome = quick(*command)
     assert outcome.returncode == 3
     assert json.loads(outcome.stdout)["failures"] == [
         "stored checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
     ]
-    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
+    assert (workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
 
 
-def test_the_command_verifies_a_directory_against_a_proof(run, log, signed, free_address) -> None:
-    log(LEAVES[:300]).write(run.workdir / "copy")
-    (run.workdir / "a.tlog-proof").write_text(log(LEAVES[:10]).proof(3))
-    (run.workdir / "policy").write_text(f"log {signed.log_key}\nquorum none\n")
+def test_the_command_verifies_a_directory_against_a_proof(quick, workdir, log, signed, free_address) -> None:
+    log(LEAVES[:300]).write(workdir / "copy")
+    (workdir / "a.tlog-proof").write_text(log(LEAVES[:10]).proof(3))
+    (workdir / "policy").write_text(f"log {signed.log_key}\nquorum none\n")
     command = ("log", "verify", "copy", "--policy", "policy", "--against", "a.tlog-proof")
-    outcome = run(*command, AITBC_BASE_URL=free_address)
+    outcome = quick(*command, AITBC_BASE_URL=free_address)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert outcome.stdout == "valid: 300 leaves\n"
-    verdict, *checks = run(*command, "--verbose").stdout.splitlines()
+    verdict, *checks = quick(*command, "--verbose").stdout.splitlines()
     assert verdict == "valid: 300 leaves"
     assert "  ok    checkpoint in a.tlog-proof: the log extends its 10 leaves" in checks
-    assert run("log", "verify", "copy", "--policy", "policy", "--log-key", signed.log_key).returncode == 2
+    assert quick("log", "verify", "copy", "--policy", "policy", "--log-key", signed.log_key).returncode == 2
 
 
-def test_a_witness_cosigns_only_a_log_that_extends_the_last_one(run, served, log, signed) -> None:
-    vkey = run("log", "witness-key", "w.test", "--key", "w.key").stdout.strip()
+def test_a_witness_cosigns_only_a_log_that_extends_the_last_one(quick, workdir, served, log, signed) -> None:
+    vkey = quick("log", "witness-key", "w.test", "--key", "w.key").stdout.strip()
     assert parse_vkey(vkey, COSIGNATURE_TYPE)[0] == "w.test"
-    assert (run.workdir / "w.key").stat().st_mode & 0o077 == 0
-    assert run("log", "witness-key", "w.test", "--key", "w.key").returncode == 1
+    assert (workdir / "w.key").stat().st_mode & 0o077 == 0
+    assert quick("log", "witness-key", "w.test", "--key", "w.key").returncode == 1
     command = ("log", "cosign", "w.test", "--key", "w.key", "--remember", "seen", "--log-key", signed.log_key)
     for size in (300, 350):
         served.log = log(LEAVES[:size]).files()
-        outcome = run(*command)
+        outcome = quick(*command)
         assert outcome.returncode == 0, outcome.stderr
         note = parse_note(served.cosigned[-1])
         assert note.text == log(LEAVES[:size]).checkpoint().text
         assert find_cosignature(note, vkey) is not None
     served.log = log([b'{"leaf":"forged"}', *LEAVES[1:400]]).files()
-    outcome = run(*command)
+    outcome = quick(*command)
     assert (outcome.returncode, len(served.cosigned)) == (3, 2)
     assert "forked" in outcome.stdout
-    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:350]).note())
+    assert (workdir / "seen").read_text() == str(log(LEAVES[:350]).note())
 
 
 def test_an_unreachable_log_is_an_error(free_address) -> None:
