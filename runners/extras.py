@@ -1,4 +1,4 @@
-"""Commands that install what is missing, into the environment in which this program runs.
+"""What is installed in the environment in which this program runs, and commands that install what is missing.
 
 They name its Python and use its uv, which every installation has: another Python's pip, which may be the first on the PATH, would
 install elsewhere, and an environment of uv or pipx need not have a pip.
@@ -10,13 +10,27 @@ import os
 import re
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 DISTRIBUTION: Final = "aitbc-agent"
 
 _OF_EXTRA: Final = re.compile(r"""(?P<package>[^;]+);.*\bextra == ['"](?P<extra>[^'"]+)['"]""")
+
+
+def has_modules(*names: str) -> bool:
+    """Return whether these modules are installed, without importing them."""
+    return all(find_spec(name) is not None for name in names)
+
+
+def version_of(distribution: str) -> str:
+    """Return the version of an installed distribution; "unknown" if it is missing."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def install_command(*packages: str, python: str = sys.executable) -> str:

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from runners.api import Context, Fail, FailureCode, Model, Probe, Retry, Runner, Tools
+from runners.api import Context, Fail, FailureCode, Model, Probe, Runner, Tools
 from runners.engine_server import llama
 from runners.engine_server.llama import Task, gguf_file, gguf_files, least_tokens, start_llama
 from runners.engine_server.server import EngineServer
 from runners.extras import extra_command
+from runners.model_errors import not_downloaded, not_loaded
 
 ENGINE = llama.NAME
 
@@ -58,11 +59,7 @@ class ReadingRunner(Runner[RequestT], Generic[RequestT]):
             return
         file = gguf_file(model)
         if file is None:
-            raise Retry(
-                f"The model {model.name!r} is not on this machine as GGUF; download it with "
-                f"'aitbc-agent models pull {model.name}'.",
-                code=FailureCode.MODEL_UNAVAILABLE,
-            )
+            raise not_downloaded(model.name, "as GGUF")
         self._context = int(model.options.get("context", CONTEXT))
         self._server = start_llama(
             file, self.device, self.vram, context=self._context, answers=self.tools.batch, task=self.task
@@ -85,7 +82,7 @@ class ReadingRunner(Runner[RequestT], Generic[RequestT]):
     def _open(self, model: str, context: Context) -> EngineServer:
         """Return the server of the loaded model, and log where it runs. Raises `Retry` without one."""
         if self._server is None:
-            raise Retry(f"The model {model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+            raise not_loaded(model)
         context.log(
             f"Model {model} in {ENGINE} on {self.device.words}, which reads up to {self._context} tokens of a text.",
             ENGINE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +26,7 @@ from runners.api import (
     Tools,
 )
 from runners.engine_server import llama, shared_memory
-from runners.extras import extra_command
+from runners.extras import extra_command, has_modules
 from runners.llm import audit, tokens
 from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
@@ -49,6 +48,7 @@ from runners.llm.request import (
     title,
 )
 from runners.llm.run_log import RunLog
+from runners.model_errors import not_loaded
 
 ENGINES = {llama.NAME: None, "vllm": "vllm", "transformers": "transformers"}
 """The package of each engine; llama.cpp has several builds."""
@@ -219,7 +219,7 @@ class LLMRunner(Runner[InferenceRequest]):
 
     def _open(self, request: InferenceRequest) -> LanguageEngine:
         if self._engine is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+            raise not_loaded(request.model)
         return self._engine
 
     def weights(self, model: Model) -> tuple[Path, ...]:
@@ -280,7 +280,7 @@ def _result(
 
 def _is_installed(engine: str) -> bool:
     package = ENGINES[engine]
-    return llama.build() is not None if package is None else importlib.util.find_spec(package) is not None
+    return llama.build() is not None if package is None else has_modules(package)
 
 
 def _version(engine: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from runners.api import Device, FailureCode, Model, Retry
-from runners.extras import extra_command
+from runners.extras import extra_command, has_modules
+from runners.model_errors import not_downloaded
 from runners.speech.base import ENGINES, SpeechEngine, SpeechModel
 from runners.speech.kokoro import MODEL_FILE, VOICES_FILE, KokoroModel
 from runners.speech.piper import PiperModel, voice_files
@@ -25,7 +25,7 @@ EXTRAS: Final[Mapping[SpeechEngine, str]] = {"kokoro-onnx": "kokoro", "piper-tts
 
 def installed(engine: SpeechEngine) -> bool:
     """Return whether an engine's packages are installed, without importing them."""
-    return all(importlib.util.find_spec(module) is not None for module in MODULES[engine])
+    return has_modules(*MODULES[engine])
 
 
 def weights(engine: SpeechEngine, model: Model) -> tuple[Path, ...]:
@@ -54,10 +54,6 @@ def open_engine(engine: SpeechEngine, model: Model, device: Device) -> SpeechMod
             code=FailureCode.ENGINE_MISSING,
         )
     if not weights(engine, model):
-        raise Retry(
-            f"The model {model.name!r} is not on this machine in the format of {engine}; download it with "
-            f"'aitbc-agent models pull {model.name}'.",
-            code=FailureCode.MODEL_UNAVAILABLE,
-        )
+        raise not_downloaded(model.name, f"in the format of {engine}")
     with memory_faults(), loading_faults(model, engine):
         return KokoroModel(model, device) if engine == "kokoro-onnx" else PiperModel(model, device)

@@ -8,7 +8,6 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from decimal import Decimal
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,21 +20,20 @@ from runners.api import (
     Context,
     Device,
     Fail,
-    FailureCode,
     Model,
     OutputFile,
     Probe,
     Requirements,
     Result,
-    Retry,
     Runner,
     ServiceDefinition,
     SoldUnit,
     Tools,
 )
 from runners.audits import device_class
-from runners.extras import extra_command
+from runners.extras import extra_command, version_of
 from runners.ffmpeg.sound import decode
+from runners.model_errors import not_loaded
 from runners.speech import audit, likeness
 from runners.speech.base import ENGINES, SpeechEngine, SpeechModel, chosen_voice
 from runners.speech.engines import EXTRAS, choose, installed, open_engine, weights
@@ -231,7 +229,7 @@ class SpeechRunner(Runner[SynthesisRequest]):
 
     def _ready(self, request: SynthesisRequest) -> tuple[SpeechModel, Model]:
         if self._loaded is None or self._model is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+            raise not_loaded(request.model)
         return self._loaded, self._model
 
     def _spoken(
@@ -298,7 +296,4 @@ def _decoded(
 
 
 def _engine_version(engine: SpeechEngine) -> str:
-    try:
-        return f"{engine}-{version(engine)}"
-    except PackageNotFoundError:
-        return f"{engine}-unknown"
+    return f"{engine}-{version_of(engine)}"

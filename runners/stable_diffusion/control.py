@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import Fail, FailureCode, Model, Retry
+from runners.model_errors import unusable
 from runners.torch_memory import memory_faults
 
 _CLASS = re.compile(r"([A-Z]\w{0,60})?ControlNetModel")
@@ -36,13 +37,13 @@ def control_files(control: Model) -> ControlFiles:
         configuration = json.loads((control.path / "config.json").read_bytes())
         name = str(configuration["_class_name"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise _unavailable(control, "its config.json is missing or cannot be read") from error
+        raise unusable(control.name, "its config.json is missing or cannot be read", "ControlNet") from error
     if _CLASS.fullmatch(name) is None:
-        raise _unavailable(control, f"it is a {name[:60]!r}, not a ControlNet of diffusers")
+        raise unusable(control.name, f"it is a {name[:60]!r}, not a ControlNet of diffusers", "ControlNet")
     weights = sorted(path for path in control.path.iterdir() if _WEIGHTS.fullmatch(path.name))
     full = tuple(path for path in weights if ".fp16" not in path.name)
     if not weights:
-        raise _unavailable(control, "it has no weights as safetensors")
+        raise unusable(control.name, "it has no weights as safetensors", "ControlNet")
     return ControlFiles(control.path, name, None if full else "fp16", full or tuple(weights))
 
 
@@ -81,9 +82,3 @@ def controlled_view(base: Any, denoiser: Any, files: ControlFiles, number_type: 
             raise misfit
         network.to(kind)
     return diffusers.AutoPipelineForText2Image.from_pipe(base, controlnet=network)
-
-
-def _unavailable(control: Model, reason: str) -> Retry:
-    return Retry(
-        f"The ControlNet {control.name!r} cannot be used: {reason}.", code=FailureCode.MODEL_UNAVAILABLE
-    )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import FailureCode, Model, Retry
+from runners.api import Model
+from runners.model_errors import not_downloaded, unusable
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -65,11 +66,11 @@ def examine(model: Model) -> ModelFiles:
     index = _index(model)
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or _CLASS.fullmatch(pipeline) is None:
-        raise _unavailable(model, f"its pipeline is {str(pipeline)[:100]!r}, which is no class of diffusers")
+        raise unusable(model.name, f"its pipeline is {str(pipeline)[:100]!r}, which is no class of diffusers")
     parts = sorted(_parts(model, index))
     denoisers = [name for name in DENOISERS if name in parts]
     if len(denoisers) != 1 or "vae" not in parts:
-        raise _unavailable(model, f"{pipeline} has no denoiser (transformer or unet) with a decoder (vae)")
+        raise unusable(model.name, f"{pipeline} has no denoiser (transformer or unet) with a decoder (vae)")
     gguf = _gguf(model, denoisers[0])
     by_part = {name: _weights(model, name) for name in parts if gguf is None or name != denoisers[0]}
     # diffusers takes one variant for the whole pipeline, and falls back to full precision for parts that lack it.
@@ -78,7 +79,7 @@ def examine(model: Model) -> ModelFiles:
     if gguf is not None:
         weights[denoisers[0]] = (gguf,)
     if not any(weights.values()):
-        raise _unavailable(model, "it has no weights")
+        raise unusable(model.name, "it has no weights")
     encoders = {
         name: index[name][1] for name, files in by_part.items() if files and index[name][0] == "transformers"
     }
@@ -100,7 +101,7 @@ def lora_file(lora: Model) -> Path:
         return named
     candidates = sorted(lora.path.glob("*.safetensors"))
     if len(candidates) != 1:
-        raise _unavailable(lora, f"its directory has neither {LORA_FILE} nor one other safetensors file")
+        raise unusable(lora.name, f"its directory has neither {LORA_FILE} nor one other safetensors file")
     return candidates[0]
 
 
@@ -108,15 +109,11 @@ def _index(model: Model) -> Mapping[str, Any]:
     try:
         index = json.loads((model.path / INDEX).read_bytes())
     except FileNotFoundError:
-        raise Retry(
-            f"The model {model.name!r} is not on this machine; download it with "
-            f"'aitbc-agent models pull {model.name}'.",
-            code=FailureCode.MODEL_UNAVAILABLE,
-        ) from None
+        raise not_downloaded(model.name) from None
     except (OSError, ValueError) as error:
-        raise _unavailable(model, f"its {INDEX} cannot be read") from error
+        raise unusable(model.name, f"its {INDEX} cannot be read") from error
     if not isinstance(index, dict):
-        raise _unavailable(model, f"its {INDEX} is not an object")
+        raise unusable(model.name, f"its {INDEX} is not an object")
     return index
 
 
@@ -129,9 +126,9 @@ def _parts(model: Model, index: Mapping[str, Any]) -> Iterator[str]:
         # Transformers' `Auto` classes take the name of the class, and of its code, from another file of the directory.
         automatic = library == "transformers" and str(kind).startswith("Auto")
         if library not in _LIBRARIES or _CLASS.fullmatch(str(kind)) is None or automatic:
-            raise _unavailable(model, f"its part {name[:100]!r} would run its own code")
+            raise unusable(model.name, f"its part {name[:100]!r} would run its own code")
         if _PART.fullmatch(name) is None:
-            raise _unavailable(model, f"its part {name[:100]!r} is not one that the runner supports")
+            raise unusable(model.name, f"its part {name[:100]!r} is not one that the runner supports")
         yield name
 
 
@@ -140,7 +137,7 @@ def _gguf(model: Model, denoiser: str) -> Path | None:
     quantised = [*sorted(model.path.glob("*.gguf")), *sorted((model.path / denoiser).glob("*.gguf"))]
     if len(quantised) > 1:
         names = ", ".join(path.name for path in quantised[:5])
-        raise _unavailable(model, f"it has several GGUF files ({names}); remove all but one")
+        raise unusable(model.name, f"it has several GGUF files ({names}); remove all but one")
     return quantised[0] if quantised else None
 
 
@@ -149,8 +146,8 @@ def _weights(model: Model, part: str) -> tuple[Path, ...]:
     files = sorted(directory.iterdir()) if directory.is_dir() else []
     weights = tuple(path for path in files if _WEIGHTS.fullmatch(path.name))
     if not weights and any(path.suffix in _PICKLES for path in files):
-        raise _unavailable(
-            model,
+        raise unusable(
+            model.name,
             f"the weights of its part {part!r} are pickles, which can run code; get them as safetensors",
         )
     return weights
@@ -160,7 +157,3 @@ def _chosen(files: tuple[Path, ...], *, half: bool) -> tuple[Path, ...]:
     """Return the weights of a part that diffusers reads: those in half precision only if requested and present."""
     halves = tuple(path for path in files if ".fp16" in path.name)
     return halves if half and halves else tuple(path for path in files if path not in halves)
-
-
-def _unavailable(model: Model, reason: str) -> Retry:
-    return Retry(f"The model {model.name!r} cannot be used: {reason}.", code=FailureCode.MODEL_UNAVAILABLE)

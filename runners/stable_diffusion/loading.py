@@ -5,14 +5,15 @@ Only safetensors and GGUF are read, only from the model's directory, and only di
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runners.api import Device, FailureCode, Model, Retry
+from runners.api import Device, Model
+from runners.extras import has_modules
+from runners.model_errors import unusable
 from runners.stable_diffusion.files import UNUSED, ModelFiles
 from runners.stable_diffusion.memory import precision
 from runners.stable_diffusion.placement import modules
@@ -60,7 +61,7 @@ def _check_loadable(model: Model, files: ModelFiles, options: ModelOptions, devi
     reason = None
     if files.pipeline not in supported:
         reason = f"{files.pipeline} is not one of diffusers' pipelines that make pictures from text"
-    elif files.gguf is not None and importlib.util.find_spec("gguf") is None:
+    elif files.gguf is not None and not has_modules("gguf"):
         reason = "its weights are GGUF; install the package gguf"
     elif files.gguf is not None and options.quantization is not None:
         reason = (
@@ -68,10 +69,10 @@ def _check_loadable(model: Model, files: ModelFiles, options: ModelOptions, devi
         )
     elif options.quantization == "nf4" and device.kind != "cuda":
         reason = "nf4 needs an NVIDIA GPU; choose fp8, a GGUF model, or none"
-    elif options.quantization == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
+    elif options.quantization == "nf4" and not has_modules("bitsandbytes"):
         reason = "nf4 needs the package bitsandbytes; install it, or choose fp8 or a GGUF model"
     if reason is not None:
-        raise Retry(f"The model {model.name!r} cannot be used: {reason}.", code=FailureCode.MODEL_UNAVAILABLE)
+        raise unusable(model.name, reason)
 
 
 def _assemble(model: Model, files: ModelFiles, options: ModelOptions, number_type: Any) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import secrets
 import time
 from collections.abc import Mapping
 from decimal import Decimal
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -34,7 +32,8 @@ from runners.api import (
     judge,
 )
 from runners.audits import device_class
-from runners.extras import extra_command
+from runners.extras import extra_command, has_modules, version_of
+from runners.model_errors import not_loaded
 from runners.own_run import OwnRun
 from runners.stable_diffusion.comparer import COMPARER, choose, distances, precision, settings_difference
 from runners.stable_diffusion.control import control_files
@@ -143,17 +142,13 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
     @classmethod
     def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - it needs no program of the machine
         """See `Runner.probe`. Finds packages without importing them."""
-        missing = [
-            package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None
-        ]
+        missing = [package for module, package in _PACKAGES.items() if not has_modules(module)]
         if missing:
             reason = f"These packages are missing: {', '.join(missing)}. Install them: {extra_command('stable-diffusion')}."
             return Probe(available=False, reasons=(reason,))
-        quantizations = [
-            name for name, package in _QUANTIZATIONS.items() if importlib.util.find_spec(package) is not None
-        ]
+        quantizations = [name for name, package in _QUANTIZATIONS.items() if has_modules(package)]
         features = {"schedulers": list(get_args(Scheduler)), "quantizations": quantizations}
-        return Probe(available=True, version=_version("diffusers"), features=features)
+        return Probe(available=True, version=version_of("diffusers"), features=features)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - it has no input files
@@ -174,7 +169,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         """See `Runner.run`. Raises `Fail` for parameters that the model does not support and for invalid pictures."""
         loaded = self._loaded
         if loaded is None or self._model is None or self._model.name != request.model:
-            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+            raise not_loaded(request.model)
         pictures = _read_pictures(request, context)
         options = loaded.options
         chosen = [_adapter(lora.name, context) for lora in request.loras]
@@ -268,7 +263,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
 
     def engine_version(self) -> str:
         """See `Runner.engine_version`."""
-        return _version("diffusers")
+        return version_of("diffusers")
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -382,10 +377,3 @@ def _write(
 
 def _has_gpu() -> bool:
     return any(path.exists() for path in _NVIDIA_DEVICES)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"

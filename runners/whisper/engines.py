@@ -6,12 +6,12 @@ get the sound as samples, never as a file, which they would decode outside the s
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from typing import Any, Final
 
 from runners.api import Device, FailureCode, Model, Retry
-from runners.extras import extra_command
+from runners.extras import extra_command, has_modules
+from runners.model_errors import incomplete, not_downloaded
 from runners.torch_memory import loading_faults, memory_faults
 from runners.whisper import cublas
 from runners.whisper.base import FILES, TranscriptionEngine, weights
@@ -36,7 +36,7 @@ REQUIRED: Final[Mapping[Engine, int]] = {"onnx-asr": 4}
 
 def installed(engine: Engine) -> bool:
     """Return whether an engine's packages are installed, without importing them."""
-    return all(importlib.util.find_spec(module) is not None for module in MODULES[engine])
+    return has_modules(*MODULES[engine])
 
 
 def choose(model: Model, device: Device) -> Engine:
@@ -57,17 +57,11 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
     if (missing := lacking(engine, device)) is not None:
         raise Retry(missing, code=FailureCode.ENGINE_MISSING)
     if not weights(engine, model):
-        raise Retry(
-            f"The model {model.name!r} is not on this machine in the format of {engine}; download it with "
-            f"'aitbc-agent models pull {model.name}'.",
-            code=FailureCode.MODEL_UNAVAILABLE,
-        )
+        raise not_downloaded(model.name, f"in the format of {engine}")
     # The loaders would ask the Hub for a missing file, or fail with a message about something else.
     if absent := _absent(engine, model):
-        raise Retry(
-            f"The model {model.name!r} has no {' and no '.join(absent)}, without which {engine} cannot load it; download it with "
-            f"'aitbc-agent models pull {model.name}'.",
-            code=FailureCode.MODEL_UNAVAILABLE,
+        raise incomplete(
+            model.name, f"has no {' and no '.join(absent)}, without which {engine} cannot load it"
         )
     with memory_faults(), loading_faults(model, engine):
         return _load(engine, model, device)

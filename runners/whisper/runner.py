@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -31,8 +30,9 @@ from runners.api import (
     Tools,
 )
 from runners.audits import device_class
-from runners.extras import extra_command
+from runners.extras import extra_command, version_of
 from runners.ffmpeg.process import INPUT, generate, input_words, inspect, job_limits, run_ffmpeg
+from runners.model_errors import not_loaded
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
 from runners.whisper import audit
@@ -146,7 +146,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
             PartWriter(request, context, resumed, duration, self.tools.checkpoint_seconds),
         )
         name = self._engine_name
-        context.log(f"Model {request.model} in {name} {_version(name)} on {self.device.words}.", name)
+        context.log(f"Model {request.model} in {name} {version_of(name)} on {self.device.words}.", name)
         if resumed.parts:
             context.log(
                 f"An earlier run has transcribed the first {resumed.until:.1f} s; the rest follows.", name
@@ -242,7 +242,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
                 raise Retry(reason, code=FailureCode.ENGINE_UNAVAILABLE)
             self._open(request.engine or choose(model, self.device), model)
         if self._engine is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
+            raise not_loaded(request.model)
         return self._engine
 
     def _decode(self, context: Context) -> Samples:
@@ -389,11 +389,4 @@ def _missing(tools: Tools) -> list[str | None]:
 
 
 def _engine_version(engine: Engine) -> str:
-    return f"{engine}-{_version(engine)}"
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"
+    return f"{engine}-{version_of(engine)}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.engine_server import llama
-from runners.extras import extra_command
+from runners.extras import extra_command, has_modules
 from runners.llm.engines.base import LanguageEngine
 from runners.llm.files import weights
+from runners.model_errors import not_downloaded
 
 
 def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) -> LanguageEngine:
@@ -19,18 +19,14 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
     """
     files = weights(model)
     if not files:
-        raise Retry(
-            f"The model {model.name!r} is not on this machine as safetensors or GGUF; download it with "
-            f"'aitbc-agent models pull {model.name}'.",
-            code=FailureCode.MODEL_UNAVAILABLE,
-        )
+        raise not_downloaded(model.name, "as safetensors or GGUF")
     if files[0].suffix == ".gguf":
         if llama.build() is None:
             _require("xllamacpp", "llm")
         from runners.llm.engines.llama_cpp import LlamaCppEngine  # noqa: PLC0415 - engines are optional
 
         return LlamaCppEngine(model, device, tools, vram)
-    if importlib.util.find_spec("vllm"):
+    if has_modules("vllm"):
         from runners.llm.engines.vllm import VLLMEngine  # noqa: PLC0415 - as above
 
         return VLLMEngine(sys.executable, model, device, vram)
@@ -41,7 +37,7 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
 
 
 def _require(package: str, extra: str) -> None:
-    if importlib.util.find_spec(package) is None:
+    if not has_modules(package):
         raise Retry(
             f"{package} is missing; install it: {extra_command(extra)}.",
             code=FailureCode.ENGINE_MISSING,
