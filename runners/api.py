@@ -34,6 +34,7 @@ from runners.audits import Calibration as Calibration  # noqa: PLC0414 - as abov
 from runners.audits import Comparer as Comparer  # noqa: PLC0414 - as above
 from runners.audits import Comparison as Comparison  # noqa: PLC0414 - as above
 from runners.audits import Condition as Condition  # noqa: PLC0414 - as above
+from runners.audits import device_class
 from runners.audits import judge as judge  # noqa: PLC0414 - as above
 from runners.checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
 from runners.errors import Cancelled as Cancelled  # noqa: PLC0414 - as above
@@ -306,6 +307,11 @@ class Device:
         if self.kind == "cpu":
             return f"the CPU ({self.threads} thread{'s' if self.threads != 1 else ''})"
         return self.name if not self.others else f"{len(self.gpus)} x {self.name}"
+
+    @property
+    def category(self) -> str:
+        """Its class in the conditions of audits: see `Condition.device`."""
+        return device_class(self.kind, self.name)
 
     @property
     def gpus(self) -> tuple[str, ...]:

@@ -113,6 +113,12 @@ class Audited:
         device = self.predicate["device"]
         return device_class(device["kind"], device["name"])
 
+    @property
+    def condition(self) -> Condition:
+        """The condition that the evidence states, of services whose evidence names its `engine` and `precision`."""
+        stated = self.evidence or {}
+        return Condition(str(stated.get("engine")), str(stated.get("precision")), self.device)
+
     def calibration(self, audited: Condition, auditor: Condition) -> Calibration | None:
         """Return the honest ranges for these two conditions and the model that the miner states; None if nobody has made them."""
         # Recorded even without a calibration, so that the operator learns which one is missing.
@@ -158,12 +164,17 @@ class Comparison:
     """"miner" if it is unproven because of what the audited miner sent or stated."""
 
 
+def failed(where: str, reason: str) -> Comparison:
+    """Return the verdict about results that need no measuring: something at `where` cannot be of an honest run."""
+    return Comparison("fail", reason, where=where)
+
+
 @dataclass(frozen=True, slots=True)
 class AuditResult:
     """The outcome of `Runner.audit`, and the metered units of the work that it took, in the unit of the service."""
 
     comparison: Comparison
-    units: Decimal
+    units: Decimal = Decimal(0)
 
 
 def printable(comparison: Comparison) -> Comparison:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 
 from runners.api import Audited, Calibration, Comparer, Comparison, Context, Device, Strict, Tools, judge
+from runners.audits import failed
 from runners.blender.process import run_blender
 from runners.blender.rendering import Scene, frame_name
 from runners.blender.request import MEDIA_TYPES, RenderRequest, RenderResult
@@ -60,19 +61,19 @@ def choose(request: RenderRequest, audited: Audited) -> ChosenTile | Comparison:
     try:
         results = RenderResult.model_validate(audited.results)
     except ValidationError:
-        return _fail("results", "The results are not those of a rendering.")
+        return failed("results", "The results are not those of a rendering.")
     frames = tuple(sorted(frame.frame for frame in results.frames))
     requested = request.chosen_frames
     if (requested is None and len(frames) != 1) or requested not in (None, frames):
-        return _fail("frames", "The results do not contain each requested frame once.")
+        return failed("frames", "The results do not contain each requested frame once.")
     for frame in results.frames:
         expected = frame_name(frame.frame, request), MEDIA_TYPES[request.output_format]
         if (frame.name, frame.media_type) != expected or frame.name not in audited.files:
-            return _fail(
+            return failed(
                 f"frame {frame.frame}", "The frame is not among the signed files, or in another format."
             )
     if (results.video is not None) != request.video:
-        return _fail("video", "The results lack the requested video, or contain one that was not requested.")
+        return failed("video", "The results lack the requested video, or contain one that was not requested.")
     # Another miner answers for the frames of its own run.
     rendered = [frame for frame in frames if frame not in (results.resumed_frames or ())]
     if not rendered:
@@ -134,11 +135,11 @@ def verdict(
     """Return the verdict about a frame. `scene` is the auditor's, `measured` the difference of the pictures."""
     location = f"frame {chosen.frame}"
     if measured is None:
-        return _fail(location, "The frame cannot be read as a picture.")
+        return failed(location, "The frame cannot be read as a picture.")
     if measured.formats[0] != measured.formats[1]:
-        return _fail(location, f"The frame is {measured.formats[1]} instead of {measured.formats[0]}.")
+        return failed(location, f"The frame is {measured.formats[1]} instead of {measured.formats[0]}.")
     if measured.sizes[0] != measured.sizes[1] or measured.mean is None or measured.greatest is None:
-        return _fail(location, f"The frame has {measured.sizes[1]} pixels instead of {measured.sizes[0]}.")
+        return failed(location, f"The frame has {measured.sizes[1]} pixels instead of {measured.sizes[0]}.")
     frames = len(request.chosen_frames or (0,))
     most_units = Decimal(scene.width * scene.height * scene.samples * frames) / 1_000_000
     try:
@@ -146,11 +147,7 @@ def verdict(
     except InvalidOperation:
         excessive = True
     if excessive:
-        return _fail("units", f"The miner metered more than the {most_units} units of this scene.")
+        return failed("units", f"The miner metered more than the {most_units} units of this scene.")
     distances = {"pixels": measured.mean, "greatest": measured.greatest}
     location = f"{location}, pixel {measured.at[0]},{measured.at[1]}"
     return judge(distances, calibration, where=location, of="the tile")
-
-
-def _fail(where: str, reason: str) -> Comparison:
-    return Comparison("fail", reason, where=where)

@@ -31,7 +31,6 @@ from runners.api import (
     TimedOut,
     Tools,
 )
-from runners.audits import device_class
 from runners.blender import kernels
 from runners.blender.comparer import COMPARER, choose, differences, release, verdict
 from runners.blender.engine import chosen
@@ -199,7 +198,7 @@ class BlenderRunner(Runner[RenderRequest]):
         """See `Runner.audit`. Renders a tile of one frame again."""
         chosen = choose(request, audited)
         if isinstance(chosen, Comparison):
-            return AuditResult(chosen, Decimal(0))
+            return AuditResult(chosen)
         device, backend = self._device(request)
         single = request.model_copy(update={"frame": chosen.frame, "frames": None, "video": False})
         own_context = OwnRun(context)
@@ -209,7 +208,7 @@ class BlenderRunner(Runner[RenderRequest]):
             Condition("blender", release(stated), kind)
             for stated, kind in (
                 (audited.evidence or {}, audited.device if chosen.on_gpu else "cpu"),
-                (evidence, device_class(device.kind, device.name)),
+                (evidence, device.category),
             )
         ]
         pictures = rendering.frames[0].path, chosen.file

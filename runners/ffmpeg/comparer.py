@@ -26,6 +26,7 @@ from runners.api import (
     Tools,
     judge,
 )
+from runners.audits import failed
 from runners.ffmpeg import sound
 from runners.ffmpeg.encoders import HARDWARE
 from runners.ffmpeg.exact import DifferenceError, check_claims, check_duration, check_streams
@@ -117,7 +118,7 @@ class TranscodeAudit:
                 else self._encoded(plan, audited_file)
             )
         except DifferenceError as difference:
-            return Comparison("fail", str(difference), where=difference.where), Decimal(0)
+            return failed(difference.where, str(difference)), Decimal(0)
 
     def _encoded(self, plan: Plan, audited_file: _Found) -> tuple[Comparison, Decimal]:
         """Compare a window with the auditor's own encoding of it."""

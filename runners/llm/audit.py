@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from runners.api import Audited, AuditResult, Comparer, Comparison, Condition, Context, Device, judge
-from runners.audits import device_class
+from runners.audits import failed
 from runners.llm.comparison import (
     LEAST_TOKENS,
     SHARE,
@@ -52,12 +52,12 @@ def audit(
 ) -> AuditResult:
     """Compare an answer, chosen at random if there are several."""
     if request.images:
-        return AuditResult(Comparison("unproven", IMAGES), Decimal(0))
+        return AuditResult(Comparison("unproven", IMAGES))
     if audited.evidence is None:
         reason = (
             "The miner returned no log-probabilities, because its engine reports none for such a request."
         )
-        return AuditResult(Comparison("unproven", reason, cause="miner"), Decimal(0))
+        return AuditResult(Comparison("unproven", reason, cause="miner"))
     prompt = engine.prompt_tokens(request)
     try:
         claim = read_claim(audited.results, audited.evidence or {}, request.n)
@@ -66,7 +66,7 @@ def audit(
         answer = [token.token for token in claim.answers[index].tokens]
         check_text(claim.results.all_answers[index].model_dump(), engine.text(answer))
     except Malformed as error:
-        return AuditResult(Comparison("fail", str(error), where="the results"), _units(len(prompt)))
+        return AuditResult(failed("the results", str(error)), _units(len(prompt)))
     # Only after the miner has committed to its evidence is the choice known to anybody.
     positions = chosen_positions(audited.choice, claim.answers[index], partly=engine.reads_partly)
     if len(positions) < LEAST_TOKENS:
@@ -100,7 +100,7 @@ def _compare(
     difference = compared(positions, claim.answers[index], readings, step)
     calibration = audited.calibration(
         Condition(claim.engine, claim.precision, audited.device),
-        Condition(engine.name, engine.precision, device_class(device.kind, device.name)),
+        Condition(engine.name, engine.precision, device.category),
     )
     distances, tokens = difference.distances(), claim.answers[index].tokens
     if draw is None and samples_plainly(request, tokens):

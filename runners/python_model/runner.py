@@ -31,7 +31,6 @@ from runners.api import (
     SoldUnit,
     Tools,
 )
-from runners.audits import device_class
 from runners.awake import awake_seconds
 from runners.own_run import OwnRun
 from runners.python_model.comparer import (
@@ -160,13 +159,11 @@ class PythonModelRunner(Runner[InferenceRequest]):
     def audit(self, request: InferenceRequest, audited: Audited, context: Context) -> AuditResult:
         """See `Runner.audit`. A model that differs is run again, so that one that is not deterministic accuses nobody."""
         if not request.model.deterministic:
-            return AuditResult(Comparison("unproven", NOT_DETERMINISTIC), Decimal(0))
+            return AuditResult(Comparison("unproven", NOT_DETERMINISTIC))
         if audited.answer is not None:
-            return AuditResult(
-                verdict(lambda: None, first_difference(audited.answer, audited), None), Decimal(0)
-            )
+            return AuditResult(verdict(lambda: None, first_difference(audited.answer, audited), None))
         mine = self.run(request, OwnRun(context))
-        hindered = hindrance(audited, mine.evidence or {}, device_class(self.device.kind, self.device.name))
+        hindered = hindrance(audited, mine.evidence or {}, self.device.category)
 
         def repeated() -> str | None:
             repeated_run = self.run(request, OwnRun(context, "again", (90.0, 99.0)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from runners.api import Audited, AuditResult, Comparer, Comparison, Condition, Fail, judge
+from runners.audits import failed
 from runners.speech.likeness import distances
 from runners.speech.request import SpokenPassage, SynthesisRequest, SynthesisResult
 
@@ -42,9 +43,9 @@ def audit(
     try:
         stated = SynthesisResult.model_validate(audited.results)
     except ValidationError:
-        return _failed("The results are malformed.", "the results")
+        return AuditResult(failed("the results", "The results are malformed."))
     if (problem := _implausible(request, voice, stated)) is not None:
-        return _failed(*problem)
+        return AuditResult(problem)
     chosen = _chosen(stated.segments, audited.choice)
     units = Decimal(sum(len(passage.text) for passage in chosen))
     worst, worst_passage = {"pace": 0.0, "spectrum": 0.0}, ""
@@ -52,35 +53,28 @@ def audit(
         try:
             their_samples = cut(passage.start, passage.end)
         except Fail:
-            return _failed("The file cannot be decoded.", "the file")
+            return AuditResult(failed("the file", "The file cannot be decoded."))
         for name, distance in distances(speak(passage.text), their_samples).items():
             # JSON has no infinity.
             bounded = min(distance, 1000.0)
             if bounded > worst[name]:
                 worst[name], worst_passage = bounded, f"{passage.start:.1f} s to {passage.end:.1f} s"
-    evidence = audited.evidence or {}
-    condition = Condition(str(evidence.get("engine")), str(evidence.get("precision")), audited.device)
-    comparison = judge(
-        worst, audited.calibration(condition, auditor), where=worst_passage, of="the spoken passage"
-    )
-    return AuditResult(comparison, units)
+    calibration = audited.calibration(audited.condition, auditor)
+    return AuditResult(judge(worst, calibration, where=worst_passage, of="the spoken passage"), units)
 
 
-def _failed(reason: str, position: str) -> AuditResult:
-    return AuditResult(Comparison("fail", reason, where=position), Decimal(0))
-
-
-def _implausible(request: SynthesisRequest, voice: str, stated: SynthesisResult) -> tuple[str, str] | None:
-    """Return what contradicts the request or itself, and where; None if nothing does."""
+def _implausible(request: SynthesisRequest, voice: str, stated: SynthesisResult) -> Comparison | None:
+    """Return the verdict about results that contradict the request or themselves; None if nothing does."""
     if stated.voice != voice:
-        return f"The voice {voice!r} was requested, and {stated.voice[:100]!r} is stated.", "the voice"
+        reason = f"The voice {voice!r} was requested, and {stated.voice[:100]!r} is stated."
+        return failed("the voice", reason)
     if _letters(" ".join(passage.text for passage in stated.segments)) != _letters(request.input):
-        return "The passages are not those of the text.", "the passages"
+        return failed("the passages", "The passages are not those of the text.")
     end = 0.0
     for passage in stated.segments:
         in_order = end <= passage.start < passage.end <= stated.duration and math.isfinite(passage.end)
         if not in_order or passage.start - end > LONGEST_PAUSE:
-            return "The times of the passages contradict each other.", "the times"
+            return failed("the times", "The times of the passages contradict each other.")
         end = passage.end
     return None
 

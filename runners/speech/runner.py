@@ -30,7 +30,6 @@ from runners.api import (
     SoldUnit,
     Tools,
 )
-from runners.audits import device_class
 from runners.extras import extra_command, version_of
 from runners.ffmpeg.sound import decode
 from runners.model_errors import not_loaded
@@ -201,7 +200,7 @@ class SpeechRunner(Runner[SynthesisRequest]):
                 return resampled(_pcm(file, start, end), RATE, likeness.RATE)
             return _decoded(self.tools, self.device, file, (start, end), context)
 
-        condition = Condition(self._engine_name, PRECISION, device_class(self.device.kind, self.device.name))
+        condition = Condition(self._engine_name, PRECISION, self.device.category)
         with memory_faults(), working(context, self.device):
             return audit.audit(request, voice, audited, speak, cut, condition)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from runners.api import Audited, Comparer, Comparison
+from runners.audits import failed
 from runners.stable_diffusion.request import (
     MAX_SEED,
     GeneratedImage,
@@ -55,19 +56,19 @@ def choose(request: GenerateRequest, audited: Audited) -> ChosenPicture | Compar
     try:
         results = GenerateResult.model_validate(audited.results)
     except ValidationError:
-        return _fail("results", "The results are not those of an image generation.")
+        return failed("results", "The results are not those of an image generation.")
     images = results.images
     if len(images) != request.num_images:
-        return _fail("results", f"There are {len(images)} pictures instead of {request.num_images}.")
+        return failed("results", f"There are {len(images)} pictures instead of {request.num_images}.")
     first = images[0].seed if request.seed is None else request.seed
     for number, image in enumerate(images):
         position = f"image {number}"
         if image.seed != first + number or not 0 <= first <= MAX_SEED:
-            return _fail(position, f"The picture's seed is {image.seed} instead of {first + number}.")
+            return failed(position, f"The picture's seed is {image.seed} instead of {first + number}.")
         if image.name not in audited.files or image.media_type != f"image/{request.output_format}":
-            return _fail(position, "The picture is not among the signed files, or in another format.")
+            return failed(position, "The picture is not among the signed files, or in another format.")
         if (image.width, image.height) != (request.sides or (image.width, image.height)):
-            return _fail(position, f"The picture is {image.width}x{image.height} instead of {request.size}.")
+            return failed(position, f"The picture is {image.width}x{image.height} instead of {request.size}.")
     number = random.Random(audited.choice).randrange(len(images))  # noqa: S311 - the choice itself is secret
     return ChosenPicture(number, images[number], audited.files[images[number].name])
 
@@ -89,7 +90,7 @@ def settings_difference(
         reason = f"The miner's {name} is {stated_value}, the auditor's {value}."
         # The catalogue may have changed since, but a request cannot.
         if getattr(request, name) is not None:
-            return _fail(name, reason)
+            return failed(name, reason)
         return Comparison("unproven", f"{reason} The request names none.", where=name, cause="miner")
     return None
 
@@ -146,7 +147,3 @@ def _means(values: NDArray[Any], side: int) -> NDArray[Any]:
     widths = np.diff(np.append(columns, values.shape[1]))
     means: NDArray[Any] = sums / np.outer(heights, widths)
     return means
-
-
-def _fail(where: str, reason: str) -> Comparison:
-    return Comparison("fail", reason, where=where)

@@ -31,7 +31,7 @@ from runners.api import (
     Tools,
     judge,
 )
-from runners.audits import device_class
+from runners.audits import failed
 from runners.extras import extra_command, has_modules, version_of
 from runners.model_errors import not_loaded
 from runners.own_run import OwnRun
@@ -221,7 +221,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         """See `Runner.audit`. Generates one of the pictures, which is the same as in its series."""
         chosen = choose(request, audited)
         if isinstance(chosen, Comparison):
-            return AuditResult(chosen, Decimal(0))
+            return AuditResult(chosen)
         # One of several pictures is as good a proof, at a fraction of the work.
         single = request.model_copy(update={"seed": chosen.image.seed, "num_images": 1})
         mine = self.run(single, OwnRun(context))
@@ -232,17 +232,17 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         try:
             audited_picture = read_image(chosen.file, position)
         except Fail as error:
-            return AuditResult(Comparison("fail", str(error), where=position), mine.units)
+            return AuditResult(failed(position, str(error)), mine.units)
         picture = read_image(mine.results["images"][0].path, position)
         # The results state sizes that were checked before; this is what the file really has.
         if audited_picture.size != picture.size:
             reason = f"The picture is {audited_picture.size} instead of {picture.size}."
-            return AuditResult(Comparison("fail", reason, where=position), mine.units)
+            return AuditResult(failed(position, reason), mine.units)
         measured, tile = distances(picture, audited_picture)
         stated = GenerationSettings.model_validate(audited.results["settings"])
         calibration = audited.calibration(
             Condition("diffusers", precision(stated), audited.device),
-            Condition("diffusers", precision(settings), device_class(self.device.kind, self.device.name)),
+            Condition("diffusers", precision(settings), self.device.category),
         )
         comparison = judge(measured, calibration, where=f"{position}, {tile}", of="the picture")
         return AuditResult(comparison, mine.units)

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from runners.api import Audited, AuditResult, Calibration, Comparer, Comparison, Condition, judge
+from runners.api import Audited, AuditResult, Comparer, Comparison, Condition, judge
+from runners.audits import failed
 from runners.whisper.comparison import (
     LEAST_WORDS,
     Span,
@@ -61,16 +62,15 @@ def audit(
     try:
         stated = TranscribeResult.model_validate(audited.results)
     except ValidationError:
-        return AuditResult(Comparison("fail", "The results are malformed.", where="the results"), Decimal(0))
+        return AuditResult(failed("the results", "The results are malformed."))
     if abs(stated.duration - duration) > _SLACK:
         reason = f"The sound lasts {duration:.1f} s, but {stated.duration:.1f} s are stated."
-        return AuditResult(Comparison("fail", reason, where="the duration"), Decimal(0))
+        return AuditResult(failed("the duration", reason))
     claimed = [segment.model_dump() for segment in stated.segments]
     if not same_words(stated.text, claimed):
-        reason = "The text is not that of its segments."
-        return AuditResult(Comparison("fail", reason, where="the text"), Decimal(0))
+        return AuditResult(failed("the text", "The text is not that of its segments."))
     if request.temperature:
-        return AuditResult(Comparison("unproven", VARIES), Decimal(0))
+        return AuditResult(Comparison("unproven", VARIES))
     start, end = chosen_window(audited.choice, duration)
     ours = transcribe(start, end)
     segments = ours.segments if audited.answer is None else audited.answer["segments"]
@@ -82,13 +82,5 @@ def audit(
         reason = f"There are fewer than {LEAST_WORDS} words{parts} in the window, too few to compare."
         return AuditResult(Comparison("unproven", reason), units)
     distances = {"words": distance.errors, "seconds": distance.seconds}
-    comparison = judge(
-        distances, _calibration(audited, auditor), where=distance.first_wrong, of="the transcript"
-    )
-    return AuditResult(comparison, units)
-
-
-def _calibration(audited: Audited, auditor: Condition) -> Calibration | None:
-    evidence = audited.evidence or {}
-    stated = Condition(str(evidence.get("engine")), str(evidence.get("precision")), audited.device)
-    return audited.calibration(stated, auditor)
+    calibration = audited.calibration(audited.condition, auditor)
+    return AuditResult(judge(distances, calibration, where=distance.first_wrong, of="the transcript"), units)

@@ -29,7 +29,6 @@ from runners.api import (
     SoldUnit,
     Tools,
 )
-from runners.audits import device_class
 from runners.extras import extra_command, version_of
 from runners.ffmpeg.process import INPUT, generate, input_words, inspect, job_limits, run_ffmpeg
 from runners.model_errors import not_loaded
@@ -175,9 +174,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         samples = self._decode(context)
         context.progress(1)
         engine = self._engine_for(request)
-        condition = Condition(
-            self._engine_name, engine.precision, device_class(self.device.kind, self.device.name)
-        )
+        condition = Condition(self._engine_name, engine.precision, self.device.category)
 
         def transcribe(start: float, end: float) -> audit.Transcribed:
             listener = _Listener(context, start, end - start)
