@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,7 @@ from runners.llm.comparison import (
     compared,
     read_claim,
 )
-from runners.llm.engines.base import Draw, LanguageEngine
+from runners.llm.engines.base import AnswerTokens, Draw, LanguageEngine
 from runners.llm.request import InferenceRequest
 from runners.llm.sampling import samples_plainly, sampling_distance
 
@@ -72,7 +72,11 @@ def audit(
     if len(positions) < LEAST_TOKENS:
         reason = f"The answer has fewer than {LEAST_TOKENS} tokens, too few to compare."
         return AuditResult(Comparison("unproven", reason), _units(len(prompt)))
-    return _compare(engine, device, request, audited, context, claim, index, prompt, positions)
+    # A seed of the client comes first, in the run as in the audit.
+    seed = str(request.seed) if request.seed is not None else audited.seed
+    draw = Draw(seed, index) if engine.seeded and claim.seeded and seed is not None else None
+    text = AnswerTokens(prompt, answer, positions, draw)
+    return _compare(engine, device, request, audited, context, claim, index, text)
 
 
 def _compare(
@@ -83,27 +87,21 @@ def _compare(
     context: Context,
     claim: AuditedClaim,
     index: int,
-    prompt: Sequence[int],
-    positions: Sequence[int],
+    text: AnswerTokens,
 ) -> AuditResult:
-    answer = [token.token for token in claim.answers[index].tokens]
-    units = _units(len(prompt) + positions[-1] + 1)
+    evident, units = claim.answers[index], _units(len(text.prompt) + text.positions[-1] + 1)
 
     def step() -> None:
         context.check()
         context.progress(50, units)
 
-    # A seed of the client comes first, in the run as in the audit.
-    seed = str(request.seed) if request.seed is not None else audited.seed
-    draw = Draw(seed, index) if engine.seeded and claim.seeded and seed is not None else None
-    readings = engine.read(request, prompt, answer, positions, draw)
-    difference = compared(positions, claim.answers[index], readings, step)
+    difference = compared(text.positions, evident, engine.read(request, text), step)
     calibration = audited.calibration(
         Condition(claim.engine, claim.precision, audited.device),
         Condition(engine.name, engine.precision, device.category),
     )
-    distances, tokens = difference.distances(), claim.answers[index].tokens
-    if draw is None and samples_plainly(request, tokens):
+    distances, tokens = difference.distances(), evident.tokens
+    if text.draw is None and samples_plainly(request, tokens):
         distances["sampling"] = sampling_distance(request, tokens)
     location = f"answer {index + 1}, " if request.n > 1 else ""
     comparison = judge(

@@ -30,7 +30,7 @@ from runners.extras import extra_command, has_modules
 from runners.llm import audit, tokens
 from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
-from runners.llm.engines.base import LanguageEngine, Piece
+from runners.llm.engines.base import GenerationOptions, LanguageEngine, Piece
 from runners.llm.evidence import AnswerEvidence, evidence_of
 from runners.llm.files import weights
 from runners.llm.form import FORM
@@ -162,25 +162,19 @@ class LLMRunner(Runner[InferenceRequest]):
                 f"{request.model} cannot be used in {engine.name} as it is loaded at present: its adapter was added later, or the engine has none.",
                 code=FailureCode.MODEL_UNAVAILABLE,
             )
-        log = RunLog(context, request)
-        log.begin(engine, self.device)
-        engine.check(request)
-        if request.only_tokens:
-            return tokens.convert(engine, request, context)
-        images = read_images(context, self.tools)
 
         def on_step() -> None:
             context.check()
             context.progress(None)
 
-        generation = engine.submit(
-            request,
-            images,
-            context.seed,
-            context.cache_salt,
-            evidence=context.wants_evidence,
-            on_step=on_step,
-        )
+        log = RunLog(context, request)
+        log.begin(engine, self.device)
+        engine.check(request)
+        if request.only_tokens:
+            return tokens.convert(engine, request, on_step)
+        images = read_images(context, self.tools)
+        options = GenerationOptions(context.seed, context.cache_salt, context.wants_evidence, on_step)
+        generation = engine.submit(request, images, options)
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]
         evidence = [AnswerEvidence() for _ in range(request.n)]

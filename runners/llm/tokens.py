@@ -5,21 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from runners.api import Context, Result
-from runners.llm.engines.base import LanguageEngine
+from runners.api import Result
+from runners.llm.engines.base import LanguageEngine, OnStep
 from runners.llm.request import InferenceRequest
 
 SHARE = 100
 """A token that is only counted costs this part of one that the model reads, since it takes no computation of the model."""
 
 
-def convert(engine: LanguageEngine, request: InferenceRequest, context: Context) -> Result:
+def convert(engine: LanguageEngine, request: InferenceRequest, on_step: OnStep) -> Result:
     """Return the result of a request with `only_tokens`. Raises `Fail` or `Retry`."""
-
-    def on_step() -> None:
-        context.check()
-        context.progress(None)
-
     fields: dict[str, Any] = {"text": "", "finish_reason": "stop"}
     if request.only_tokens == "text":
         number = len(request.token_ids)

@@ -19,6 +19,7 @@ from measuring.gguf_forms import requantised
 from runners.api import AuditResult, Device, Model, Tools
 from runners.llm import LLMRunner
 from runners.llm.comparison import read_claim
+from runners.llm.engines.base import AnswerTokens
 from runners.llm.evidence import TOP, AnswerEvidence, TokenEvidence, evidence_of
 from runners.llm.request import InferenceRequest
 
@@ -76,7 +77,7 @@ def reread(runner: LLMRunner, job: Job) -> Job:
     engine, asked = engine_of(runner), request(job.number, LONG)
     (answer,) = read_claim(job.result.results, job.result.evidence or {}, 1).answers
     tokens = [token.token for token in answer.tokens]
-    readings = engine.read(asked, engine.prompt_tokens(asked), tokens, range(len(tokens)), None)
+    readings = engine.read(asked, AnswerTokens(engine.prompt_tokens(asked), tokens, range(len(tokens))))
     tops = [nlargest(TOP, one.top.items(), key=lambda entry: entry[1]) for one in readings]
     evident = AnswerEvidence([TokenEvidence(*pair) for pair in zip(tokens, map(tuple, tops), strict=True)])
     proof = evidence_of([evident], engine=engine.name, precision=engine.precision, seeded=False)

@@ -55,6 +55,30 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """What a run asks of an engine beside its request."""
+
+    seed: str | None = None
+    """In hex; chooses the tokens if the request has no seed."""
+    salt: str | None = None
+    """What was computed from another prompt is reused only if both have the same salt, never without one."""
+    evidence: bool = True
+    """Without it, the pieces need no tokens, which cost most engines time."""
+    on_step: OnStep = ignore
+    """Called between the steps of reading the request; an exception in it ends them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTokens:
+    """An answer to read: the tokens of its prompt and its own, which of its positions are of interest, ascending, and how they were drawn."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+    positions: Sequence[int]
+    draw: Draw | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What the model expects at one position of an answer: the log-probabilities of the most likely tokens, by number.
 
@@ -110,22 +134,8 @@ class LanguageEngine(Protocol):
     def check(self, request: InferenceRequest) -> None:
         """Raise `Fail` or `Retry` if the model lacks what the request needs, before any work for it."""
 
-    def submit(
-        self,
-        request: InferenceRequest,
-        images: Images,
-        seed: str | None,
-        salt: str | None = None,
-        *,
-        evidence: bool = True,
-        on_step: OnStep = ignore,
-    ) -> Generation:
-        """Begin a request that `check` accepts. `seed` (hex) chooses the tokens if the request has no seed. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`.
-
-        What was computed from another prompt is reused only if both have the same `salt`, never without one. Without `evidence`, the
-        pieces need no tokens, which cost most engines time. `on_step` is called between the steps of reading the request; an exception in
-        it ends them.
-        """
+    def submit(self, request: InferenceRequest, images: Images, options: GenerationOptions) -> Generation:
+        """Begin a request that `check` accepts. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`."""
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """Return the tokens of a request without images."""
@@ -136,15 +146,8 @@ class LanguageEngine(Protocol):
     def text(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, control tokens included. Raises `Fail` for numbers of no token."""
 
-    def read(
-        self,
-        request: InferenceRequest,
-        prompt: Sequence[int],
-        answer: Sequence[int],
-        positions: Sequence[int],
-        draw: Draw | None,
-    ) -> Iterator[Reading]:
-        """Yield what the model expects at these positions of an answer, ascending, without generating. Raises `Retry`."""
+    def read(self, request: InferenceRequest, text: AnswerTokens) -> Iterator[Reading]:
+        """Yield what the model expects at these positions of an answer, without generating. Raises `Retry`."""
 
     def vram_peak(self) -> int:
         """See `Runner.vram_peak`."""

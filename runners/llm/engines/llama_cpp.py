@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
@@ -20,11 +20,12 @@ from runners.engine_server.llama import (
     projector_file,
     start_llama,
 )
-from runners.llm.call_syntax import PLAIN, CallSyntax, read_syntax
+from runners.llm.call_syntax import PLAIN, CallSyntax
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
-    Draw,
+    AnswerTokens,
+    GenerationOptions,
     OnStep,
     Piece,
     Reading,
@@ -43,7 +44,7 @@ from runners.llm.evidence import TOP
 from runners.llm.files import adapter_files, chat_template
 from runners.llm.grammar import readable_schema
 from runners.llm.images import Images
-from runners.llm.prompt import BRIEF, raw_prompt
+from runners.llm.prompt import raw_prompt
 from runners.llm.request import MAX_ANSWERS, InferenceRequest
 
 CONTEXT = 16_384
@@ -59,6 +60,9 @@ llama.cpp would apply last. `top_k` comes before both, because they take 4 % of 
 
 WAIT_SECONDS = 1.0
 
+_SAME_NAMES = {"min_p", "typical_p", "mirostat", "mirostat_tau", "mirostat_eta", "ignore_eos"}
+"""Fields of a request that llama.cpp knows by the same names."""
+
 
 def _samplers(request: InferenceRequest) -> list[str]:
     """Return the samplers of a request. Those without an effect take time too."""
@@ -66,11 +70,10 @@ def _samplers(request: InferenceRequest) -> list[str]:
     return [name for name in SAMPLERS if not idle.get(name)]
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(openai.ServerEngine):
     """See `LanguageEngine`."""
 
     name = "llama.cpp"
-    seeded = False
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
         # llama.cpp refuses a request for more answers than it can generate at the same time.
@@ -107,29 +110,18 @@ class LlamaCppEngine:
         self.reads_partly = device.kind == "cpu"
 
     def submit(
-        self,
-        request: InferenceRequest,
-        images: Images,
-        seed: str | None,
-        salt: str | None = None,
-        *,
-        evidence: bool = True,
-        on_step: OnStep = ignore,
+        self, request: InferenceRequest, images: Images, options: GenerationOptions
     ) -> _LlamaGeneration:
         """See `LanguageEngine.submit`."""
+        on_step, salt = options.on_step, options.salt
         alternatives = request.top_logprobs
-        top = max(TOP, alternatives or 0) if evidence else alternatives
+        top = max(TOP, alternatives or 0) if options.evidence else alternatives
         if request.tools:  # it reports none beside calls
             top = None
-        fields = openai.sampling(request, seed) | {
+        fields = openai.sampling(request, options.seed) | {
+            **request.model_dump(include=_SAME_NAMES),
             "samplers": _samplers(request),
             "top_k": request.top_k if request.temperature else 1,  # only the likeliest token is chosen
-            "min_p": request.min_p,
-            "typical_p": request.typical_p,
-            "mirostat": request.mirostat,
-            "mirostat_tau": request.mirostat_tau,
-            "mirostat_eta": request.mirostat_eta,
-            "ignore_eos": request.ignore_eos,
             "repeat_penalty": request.repetition_penalty,
             # The default looks at the last 64 tokens only, other engines at all of them.
             "repeat_last_n": self.context,
@@ -146,18 +138,13 @@ class LlamaCppEngine:
             texts = openai.texts(request)
             self._check_length(texts, request, on_step, parse_special=False)
             talk = self._conversation(request, images, self._without_control_tokens(texts, on_step))
-            prompt = self._server.read("/apply-template", talk)["prompt"]
+            prompt = self._rendered(talk)
             on_step()
             fields |= talk | {"logprobs": top is not None, "top_logprobs": top}
         if request.stops:
             fields["verbose"] = True  # its last event then says which of them has ended the answer
         syntax = self._syntax if request.chosen_tools else PLAIN
         fields |= self._enforced(request, syntax)
-        if request.chosen_tools:
-            # llama.cpp's own "required" lets a model write any text before the call, and it refuses a grammar beside tools.
-            fields |= {"tool_choice": "none"}
-        elif request.tools:
-            fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
         tokens = [token["id"] for token in self._tokens(prompt)]
         on_step()
         if not tokens:
@@ -192,7 +179,7 @@ class LlamaCppEngine:
         if request.raw or not self._templated:
             return raw_prompt(request, self._is_token)
         talk = self._conversation(request, {}, self._without_control_tokens(openai.texts(request), on_step))
-        return str(self._server.read("/apply-template", talk)["prompt"])
+        return self._rendered(talk)
 
     def text(self, tokens: Sequence[int]) -> str:
         """See `LanguageEngine.text`."""
@@ -200,27 +187,20 @@ class LlamaCppEngine:
             raise no_such_token(self._vocabulary)
         return str(self._server.read("/detokenize", {"tokens": [*tokens]})["content"])
 
-    def read(
-        self,
-        request: InferenceRequest,
-        prompt: Sequence[int],
-        answer: Sequence[int],
-        positions: Sequence[int],
-        draw: Draw | None,  # noqa: ARG002 - llama.cpp draws the tokens itself
-    ) -> Iterator[Reading]:
+    def read(self, request: InferenceRequest, text: AnswerTokens) -> Iterator[Reading]:
         """See `LanguageEngine.read`. The server reads what lies between two positions in one step."""
-        share = min(len(prompt) + len(answer) + 1, self._budget.tokens)
+        share = min(len(text.prompt) + len(text.answer) + 1, self._budget.tokens)
         ticket = object()
         # An empty reading says that the auditor still works.
         while not self._budget.acquire(share, ticket, WAIT_SECONDS):
             yield Reading({})
-        slot = self._slots.request(prompt, None, share)
+        slot = self._slots.request(text.prompt, None, share)
         try:
             while not self._slots.acquire(slot, WAIT_SECONDS):
                 yield Reading({})
             chosen = slot.fields
-            for position in positions:
-                tokens = [*prompt, *answer[:position]]
+            for position in text.positions:
+                tokens = [*text.prompt, *text.answer[:position]]
                 fields = {
                     **chosen,
                     **self._adapter(request),
@@ -237,7 +217,7 @@ class LlamaCppEngine:
                 # From here on, the slot holds this prompt.
                 chosen |= {"cache_prompt": slot.number is not None}
                 top = {int(entry["id"]): float(entry["logprob"]) for entry in likely}
-                yield Reading(top, most_likely_margin(request, top, answer[position]))
+                yield Reading(top, most_likely_margin(request, top, text.answer[position]))
         finally:
             self._budget.release(self._slots.release(slot))
 
@@ -266,26 +246,11 @@ class LlamaCppEngine:
             ]
         }
 
-    def vram_peak(self) -> int:
-        """Return 0: the miner reads the memory of the server's process."""
-        return 0
+    def _rendered(self, fields: Mapping[str, Any]) -> str:
+        return str(self._server.read("/apply-template", fields)["prompt"])
 
-    def close(self) -> None:
-        """See `LanguageEngine.close`."""
-        self._server.close()
-
-    @cached_property
-    def _syntax(self) -> CallSyntax:
-        """How the model writes calls."""
-
-        def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
-            try:
-                fields = {"messages": messages, "tools": tools, "chat_template_kwargs": BRIEF}
-                return str(self._server.read("/apply-template", fields)["prompt"])
-            except Fail as error:
-                raise ValueError(str(error)) from None
-
-        return read_syntax(render, lambda text: self._without_control_tokens(text)(text) == text)
+    def _is_words(self, text: str) -> bool:
+        return self._without_control_tokens(text)(text) == text
 
     def _enforced(self, request: InferenceRequest, syntax: CallSyntax) -> dict[str, Any]:
         """Return the field that enforces the form of an answer: a grammar of llguidance, or a schema for builds without it."""
@@ -390,73 +355,64 @@ class _TokenBudget:
             self._changed.notify_all()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _LlamaGeneration:
-    """See `Generation`."""
+    """See `Generation`. `words` returns the tokens of a text in the middle of an answer."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        request: InferenceRequest,
-        syntax: CallSyntax,
-        budget: _TokenBudget,
-        words: Callable[[str], list[int]],
-        slots: Slots,
-        slot: SlotRequest,
-    ) -> None:
-        self._slots = slots
-        self._slot = slot
-        self._stream = stream
-        self._words = words
-        self._request = request
-        self._syntax = syntax
-        self._budget = budget
+    stream: Stream
+    request: InferenceRequest
+    syntax: CallSyntax
+    budget: _TokenBudget
+    words: Callable[[str], list[int]]
+    slots: Slots
+    slot: SlotRequest
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
         granted = ended = False
         try:
-            while not (granted := self._budget.acquire(self._slot.share, self, WAIT_SECONDS)):
-                if self._stream.cancelled:
+            while not (granted := self.budget.acquire(self.slot.share, self, WAIT_SECONDS)):
+                if self.stream.cancelled:
                     return
                 yield Piece("", 0, 0)
-            while not self._slots.acquire(self._slot, WAIT_SECONDS):
-                if self._stream.cancelled:
+            while not self.slots.acquire(self.slot, WAIT_SECONDS):
+                if self.stream.cancelled:
                     return
                 yield Piece("", 0, 0)
             # Known only now, since the slot is chosen when it becomes free.
-            self._stream.body |= self._slot.fields
+            self.stream.body |= self.slot.fields
             generated = openai.pieces(
-                self._stream,
-                self._request.n,
+                self.stream,
+                self.request.n,
                 _counts,
-                alternatives=self._request.top_logprobs,
-                tokens_of=self._words,
+                alternatives=self.request.top_logprobs,
+                tokens_of=self.words,
             )
-            for piece in read_calls(generated, self._request, self._syntax):
-                self._slots.start(self._slot)
+            for piece in read_calls(generated, self.request, self.syntax):
+                self.slots.start(self.slot)
                 yield piece
-            ended = not self._stream.cancelled
+            ended = not self.stream.cancelled
         finally:
             # A reader that leaves early must not keep the engine busy.
-            self._stream.cancel()
+            self.stream.cancel()
             if not granted:  # also if the reader has left: those behind would wait for ever
-                self._budget.leave(self)
-            elif ended or self._slot.number is None:
+                self.budget.leave(self)
+            elif ended or self.slot.number is None:
                 self._give_back()
             else:  # llama.cpp notices up to a second and a step later that nobody listens
                 threading.Thread(target=self._give_back_erased, name="erasing", daemon=True).start()
 
     def _give_back(self) -> None:
-        self._budget.release(self._slots.release(self._slot))
+        self.budget.release(self.slots.release(self.slot))
 
     def _give_back_erased(self) -> None:
         with suppress(Fail, Retry, RuntimeError):  # the server may be closed meanwhile
-            self._slots.empty(self._slot)
+            self.slots.empty(self.slot)
         self._give_back()
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""
-        self._stream.cancel()
+        self.stream.cancel()
 
 
 def _piece(piece: str | list[int]) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from runners.api import Retry
-from runners.engine_server import Stream
+from runners.api import Fail, Retry
+from runners.engine_server import EngineServer, Stream
+from runners.llm.call_syntax import CallSyntax, read_syntax
 from runners.llm.engines.base import Piece
 from runners.llm.evidence import TOP, TokenEvidence
 from runners.llm.images import Images
-from runners.llm.prompt import template_options
+from runners.llm.prompt import BRIEF, template_options
 from runners.llm.request import FinishReason, InferenceRequest, Message, TextPart, Tool
 
 Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]
@@ -21,23 +24,60 @@ Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]
 NUMBERED = "token_id:"
 """How vLLM begins the name of a token that it names by its number."""
 
+_SAMPLING = {"max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "n"}
+"""Fields of a request that have the same name and meaning in OpenAI's API."""
+
 _REASONS: Mapping[str, FinishReason] = {"length": "length", "tool_calls": "tool_calls"}
+
+
+class ServerEngine(ABC):
+    """What the engines have in common that run as servers of their own. See `LanguageEngine`."""
+
+    seeded = False
+    _server: EngineServer
+
+    @abstractmethod
+    def _rendered(self, fields: Mapping[str, Any]) -> str:
+        """Return the prompt that the chat template makes of these fields."""
+
+    @abstractmethod
+    def _is_words(self, text: str) -> bool:
+        """Return whether a text has no control tokens."""
+
+    @cached_property
+    def _syntax(self) -> CallSyntax:
+        """How the model writes calls."""
+
+        def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
+            try:
+                return self._rendered({"messages": messages, "tools": tools, "chat_template_kwargs": BRIEF})
+            except Fail as error:
+                raise ValueError(str(error)) from None
+
+        return read_syntax(render, self._is_words)
+
+    def vram_peak(self) -> int:
+        """Return 0: the miner reads the memory of the server's process."""
+        return 0
+
+    def close(self) -> None:
+        """See `LanguageEngine.close`."""
+        self._server.close()
 
 
 def sampling(request: InferenceRequest, seed: str | None) -> dict[str, Any]:
     """Return the fields of a request, other than its prompt, that every server understands. `seed` (hex) is the run's."""
     # The servers take seeds of 32 bits at most, with a sign.
     drawn = request.seed if request.seed is not None or seed is None else int(seed[:7], 16)
-    fields: dict[str, Any] = {
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "presence_penalty": request.presence_penalty,
-        "frequency_penalty": request.frequency_penalty,
-        "n": request.n,
+    fields = request.model_dump(include=_SAMPLING) | {
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if request.chosen_tools:
+        # Their calls follow a grammar, beside which llama.cpp refuses tools. Its own "required" lets a model write any text before the call.
+        fields["tool_choice"] = "none"
+    elif request.tools:
+        fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
     optional = {"seed": drawn, "stop": list(request.stops), "logit_bias": dict(request.logit_bias)}
     return fields | {
         name: value for name, value in optional.items() if value is not None and value not in ([], {})

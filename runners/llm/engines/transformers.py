@@ -7,13 +7,15 @@ import secrets
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry, RunnerError, Tools
 from runners.llm.engines.base import (
     SEEN,
+    AnswerTokens,
     Draw,
+    GenerationOptions,
     OnStep,
     Piece,
     Reading,
@@ -71,21 +73,17 @@ class TransformersEngine:
         self,
         request: InferenceRequest,
         images: Images,  # noqa: ARG002 - `check` accepts none
-        seed: str | None,
-        salt: str | None = None,  # noqa: ARG002 - nothing is ever reused
-        *,
-        evidence: bool = True,  # noqa: ARG002 - it costs nothing here
-        on_step: OnStep = ignore,
+        options: GenerationOptions,
     ) -> _LocalGeneration:
-        """See `LanguageEngine.submit`."""
+        """See `LanguageEngine.submit`. Nothing is ever reused, and evidence costs nothing here."""
         loaded = self._model()
         prompt = self._prompts.read(request)
-        on_step()
+        options.on_step()
         check_context(len(prompt), request, self.context)
-        chosen = seed or secrets.token_hex(32)
+        seed = options.seed or secrets.token_hex(32)
         if request.seed is not None:
-            chosen = str(request.seed)
-        return _LocalGeneration(loaded, request, prompt, self._busy, chosen)
+            seed = str(request.seed)
+        return _LocalGeneration(loaded, request, prompt, self._busy, seed)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -104,20 +102,13 @@ class TransformersEngine:
             raise no_such_token(len(tokenizer))
         return str(tokenizer.decode([*tokens]))
 
-    def read(
-        self,
-        request: InferenceRequest,
-        prompt: Sequence[int],
-        answer: Sequence[int],
-        positions: Sequence[int],
-        draw: Draw | None,
-    ) -> Iterator[Reading]:
+    def read(self, request: InferenceRequest, text: AnswerTokens) -> Iterator[Reading]:
         """See `LanguageEngine.read`. The model reads everything in one step."""
         while not self._busy.acquire(timeout=WAIT_SECONDS):
             yield Reading({})
         try:
             with memory_faults():
-                yield from read_answer(self._model(), request, prompt, answer, positions, draw)
+                yield from read_answer(self._model(), request, text)
         finally:
             self._busy.release()
 
@@ -138,60 +129,51 @@ class TransformersEngine:
         release_memory(self._device)
 
 
+@dataclass(slots=True)
 class _LocalGeneration:
     """See `Generation`. A thread runs the model and hands over the tokens."""
 
-    def __init__(
-        self,
-        loaded: LoadedNetwork,
-        request: InferenceRequest,
-        prompt: list[int],
-        busy: threading.Lock,
-        seed: str,
-    ) -> None:
-        self._seed = seed
-        self._loaded = loaded
-        self._request = request
-        self._prompt = prompt
-        self._busy = busy
-        self._cancelled = False
-        self._generated = 0
+    loaded: LoadedNetwork
+    request: InferenceRequest
+    prompt: list[int]
+    busy: threading.Lock
+    seed: str
+    cancelled: bool = False
+    generated: int = 0
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        while not self._busy.acquire(timeout=WAIT_SECONDS):
-            if self._cancelled:
+        while not self.busy.acquire(timeout=WAIT_SECONDS):
+            if self.cancelled:
                 return
             yield Piece("", 0, 0)
         try:
-            for index in range(self._request.n):
+            for index in range(self.request.n):
                 yield from self._answer(index)
         finally:
-            self._busy.release()
+            self.busy.release()
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""
-        self._cancelled = True
+        self.cancelled = True
 
     def _answer(self, index: int) -> Iterator[Piece]:
-        text = AnswerDecoder(self._loaded.tokenizer, self._request.stops)
-        draw = Draw(self._seed, index)
-        rules = Rules(self._loaded, self._request, len(self._prompt), draw)
-        steps = _Steps(
-            self._loaded, self._request, self._prompt, rules, lambda: self._cancelled or text.stopped
-        )
+        text = AnswerDecoder(self.loaded.tokenizer, self.request.stops)
+        draw = Draw(self.seed, index)
+        rules = Rules(self.loaded, self.request, len(self.prompt), draw)
+        steps = _Steps(self.loaded, self.request, self.prompt, rules, lambda: self.cancelled or text.stopped)
         with steps:
             for token in steps.tokens():
-                self._generated += 1
+                self.generated += 1
                 distribution = rules.distribution()
-                if token in self._loaded.ends:
+                if token in self.loaded.ends:
                     break
                 piece = self._piece(text.push(token), index, logprobs=rules.report(token, distribution))
                 yield replace(piece, tokens=(rules.evidence(token, distribution),))
                 if text.stopped:
                     break
             else:
-                if not self._cancelled:
+                if not self.cancelled:
                     yield self._piece(text.finish(), index, "length")
                 return
         yield replace(self._piece(text.finish(), index, "stop"), stop_text=text.stop_text)
@@ -203,7 +185,7 @@ class _LocalGeneration:
         reason: FinishReason | None = None,
         logprobs: tuple[dict[str, Any], ...] = (),
     ) -> Piece:
-        return Piece(text, len(self._prompt), self._generated, reason, index, logprobs=logprobs)
+        return Piece(text, len(self.prompt), self.generated, reason, index, logprobs=logprobs)
 
 
 class _Steps:
@@ -287,32 +269,26 @@ class _Steps:
         )
 
 
-def read_answer(
-    loaded: LoadedNetwork,
-    request: InferenceRequest,
-    prompt: Sequence[int],
-    answer: Sequence[int],
-    positions: Sequence[int],
-    draw: Draw | None,
-) -> Iterator[Reading]:
+def read_answer(loaded: LoadedNetwork, request: InferenceRequest, text: AnswerTokens) -> Iterator[Reading]:
     """Yield what the model expects at these positions of an answer. Raises `Retry`."""
     import torch  # noqa: PLC0415 - the coordinator has no engine
     from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor  # noqa: PLC0415 - as above
 
-    last = positions[-1]
-    tokens = torch.tensor([[*prompt, *answer[:last]]], device=loaded.model.device)
+    last = text.positions[-1]
+    tokens = torch.tensor([[*text.prompt, *text.answer[:last]]], device=loaded.model.device)
     with torch.inference_mode():
         logits = loaded.model(tokens, logits_to_keep=last + 1, use_cache=False).logits[0]
-    rules = Rules(loaded, request, len(prompt), draw or Draw("", 0))
+    rules = Rules(loaded, request, len(text.prompt), text.draw or Draw("", 0))
     penalty = RepetitionPenaltyLogitsProcessor(float(request.repetition_penalty))
-    chosen = set(positions)
+    chosen = set(text.positions)
     for position in range(last + 1):
-        prefix, row = tokens[:, : len(prompt) + position], logits[position : position + 1].float()
+        prefix, row = tokens[:, : len(text.prompt) + position], logits[position : position + 1].float()
         scores = rules(prefix, penalty(prefix, row))[0]
         distribution = rules.distribution()
         if position not in chosen:
             continue
         best = distribution.topk(SEEN)
         top = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        is_deterministic = draw is not None or not request.temperature
-        yield Reading(top, float(scores.max() - scores[answer[position]]) if is_deterministic else None)
+        is_deterministic = text.draw is not None or not request.temperature
+        margin = float(scores.max() - scores[text.answer[position]]) if is_deterministic else None
+        yield Reading(top, margin)

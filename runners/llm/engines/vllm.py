@@ -6,17 +6,17 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
-from runners.api import Device, Fail, FailureCode, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 from runners.engine_server import SOCKET, EngineServer, Stream, shared_memory, socket_directory
-from runners.llm.call_syntax import PLAIN, CallSyntax, read_syntax
+from runners.llm.call_syntax import PLAIN, CallSyntax
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
-    Draw,
+    AnswerTokens,
+    GenerationOptions,
     OnStep,
     Piece,
     Reading,
@@ -32,7 +32,7 @@ from runners.llm.engines.enforcing import answer_grammar
 from runners.llm.evidence import TOP
 from runners.llm.files import TEMPLATES
 from runners.llm.images import Images
-from runners.llm.prompt import BRIEF, raw_prompt
+from runners.llm.prompt import raw_prompt
 from runners.llm.request import MAX_SHOWN, InferenceRequest
 from runners.torch_memory import memory_fraction
 
@@ -46,6 +46,9 @@ SHARE = 0.9
 CPU_CACHE = 2
 """GiB of main memory for the keys and values of all requests on a machine without a GPU."""
 
+
+_SAME_NAMES = {"repetition_penalty", "min_p", "min_tokens", "ignore_eos"}
+"""Fields of a request that vLLM knows by the same names."""
 
 _AMPERE, _ADA = 8.0, 8.9
 """Compute capabilities from which on a card computes with bfloat16, and with 8-bit floats."""
@@ -120,11 +123,10 @@ def _start(interpreter: str, model: Model, device: Device, vram: int | None) -> 
     return EngineServer.start([interpreter, MODULE, *arguments], environment, directory=directory)
 
 
-class VLLMEngine:
+class VLLMEngine(openai.ServerEngine):
     """See `LanguageEngine`. vLLM schedules and limits the requests by itself."""
 
     name = "vllm"
-    seeded = False
     reads_partly = False
     adapters = ()
 
@@ -144,82 +146,58 @@ class VLLMEngine:
             raise cannot_see(request)
 
     def submit(
-        self,
-        request: InferenceRequest,
-        images: Images,
-        seed: str | None,
-        salt: str | None = None,
-        *,
-        evidence: bool = True,
-        on_step: OnStep = ignore,
+        self, request: InferenceRequest, images: Images, options: GenerationOptions
     ) -> _VLLMGeneration:
         """See `LanguageEngine.submit`."""
         # vLLM names tokens by their texts or by their numbers: by these only if the client asked for no texts.
         alternatives = request.top_logprobs
-        requested = TOP if alternatives is None and evidence else alternatives
+        requested = TOP if alternatives is None and options.evidence else alternatives
         # It lists the drawn token first, even in place of the last of the likeliest: one more shows all of these.
         top = None if requested is None else requested + 1
-        fields = {"model": SERVED, **openai.sampling(request, seed)} | {
+        fields = {"model": SERVED, **openai.sampling(request, options.seed)} | {
+            **request.model_dump(include=_SAME_NAMES),
             "return_tokens_as_token_ids": alternatives is None,
             # A random salt is shared with nobody, so nothing is reused.
-            "cache_salt": salt or secrets.token_hex(),
+            "cache_salt": options.salt or secrets.token_hex(),
             "n": _answers(request),
             "top_k": request.top_k or -1,
-            "repetition_penalty": request.repetition_penalty,
-            "min_p": request.min_p,
-            "min_tokens": request.min_tokens,
-            "ignore_eos": request.ignore_eos,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
         syntax = self._syntax if request.chosen_tools else PLAIN
         if (text := answer_grammar(request, syntax)) is not None:
             fields["structured_outputs"] = {"grammar": text}
+        path, logprobs = "/v1/chat/completions", {"logprobs": True, "top_logprobs": top}
         if request.raw:
-            path, prompt = "/v1/completions", {"prompt": self._raw(request)}
-            fields |= {} if top is None else {"logprobs": top}
-        else:
-            path, prompt = "/v1/chat/completions", openai.conversation(request, images, self._break)
-            fields |= {} if top is None else {"logprobs": True, "top_logprobs": top}
-        if request.chosen_tools:
-            fields["tool_choice"] = "none"
-        elif request.tools:
-            fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
-        counted = self._server.read("/tokenize", {"model": SERVED, **prompt})["count"]
-        on_step()
+            path, logprobs = "/v1/completions", {"logprobs": top}
+        prompt = self._prompt(request, images)
+        fields |= {} if top is None else logprobs
+        counted = self._tokenized(prompt)["count"]
+        options.on_step()
         check_context(int(counted), request, self.context)
         return _VLLMGeneration(self._server.stream(path, fields | prompt), request, syntax)
 
-    @cached_property
-    def _syntax(self) -> CallSyntax:
-        """How the model writes calls."""
+    def _rendered(self, fields: Mapping[str, Any]) -> str:
+        return self.text(self._tokenized(fields)["tokens"])
 
-        def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
-            fields = {"messages": messages, "tools": tools, "chat_template_kwargs": BRIEF}
-            try:
-                return self.text(self._server.read("/tokenize", {"model": SERVED, **fields})["tokens"])
-            except Fail as error:
-                raise ValueError(str(error)) from None
+    def _is_words(self, text: str) -> bool:
+        return self._break(text) == text
 
-        return read_syntax(render, lambda text: self._break(text) == text)
+    def _tokenized(self, fields: Mapping[str, Any]) -> Any:
+        return self._server.read("/tokenize", {"model": SERVED, **fields})
 
-    def _raw(self, request: InferenceRequest) -> str:
-        return raw_prompt(request, self._added.__contains__)
+    def _prompt(self, request: InferenceRequest, images: Images) -> dict[str, Any]:
+        if request.raw:
+            return {"prompt": raw_prompt(request, self._added.__contains__)}
+        return openai.conversation(request, images, self._break)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
-        prompt = (
-            {"prompt": self._raw(request)} if request.raw else openai.conversation(request, {}, self._break)
-        )
-        return [*self._server.read("/tokenize", {"model": SERVED, **prompt})["tokens"]]
+        return [*self._tokenized(self._prompt(request, {}))["tokens"]]
 
     def tokens(self, request: InferenceRequest, on_step: OnStep = ignore) -> list[tuple[int, str]]:
         """See `LanguageEngine.tokens`."""
-        prompt = (
-            {"prompt": self._raw(request)} if request.raw else openai.conversation(request, {}, self._break)
-        )
         special = {"add_special_tokens": request.special_tokens} if request.raw else {}
-        fields = {"model": SERVED, "return_token_strs": True, **prompt, **special}
-        read = self._server.read("/tokenize", fields)
+        read = self._tokenized({"return_token_strs": True, **self._prompt(request, {}), **special})
         on_step()
         return list(zip(read["tokens"], read["token_strs"], strict=True))
 
@@ -227,63 +205,48 @@ class VLLMEngine:
         """See `LanguageEngine.text`."""
         return str(self._server.read("/detokenize", {"model": SERVED, "tokens": [*tokens]})["prompt"])
 
-    def read(
-        self,
-        request: InferenceRequest,
-        prompt: Sequence[int],
-        answer: Sequence[int],
-        positions: Sequence[int],
-        draw: Draw | None,  # noqa: ARG002 - vLLM draws the tokens itself
-    ) -> Iterator[Reading]:
+    def read(self, request: InferenceRequest, text: AnswerTokens) -> Iterator[Reading]:
         """See `LanguageEngine.read`. The server reads everything in one step."""
-        last = positions[-1]
+        last = text.positions[-1]
         fields = {
             "model": SERVED,
-            "prompt": [*prompt, *answer[: last + 1]],
+            "prompt": [*text.prompt, *text.answer[: last + 1]],
             "max_tokens": 1,
             "prompt_logprobs": SEEN,
             "cache_salt": secrets.token_hex(),
         }
         readings = self._server.compute("/v1/completions", fields)["choices"][0]["prompt_logprobs"]
-        for position in positions:
-            entries = readings[len(prompt) + position]
+        for position in text.positions:
+            entries = readings[len(text.prompt) + position]
             top = {int(number): float(entry["logprob"]) for number, entry in entries.items()}
-            yield Reading(top, most_likely_margin(request, top, answer[position]))
-
-    def vram_peak(self) -> int:
-        """Return 0: the miner reads the memory of the server's process."""
-        return 0
-
-    def close(self) -> None:
-        """See `LanguageEngine.close`."""
-        self._server.close()
+            yield Reading(top, most_likely_margin(request, top, text.answer[position]))
 
 
+@dataclass(frozen=True, slots=True)
 class _VLLMGeneration:
     """See `Generation`."""
 
-    def __init__(self, stream: Stream, request: InferenceRequest, syntax: CallSyntax) -> None:
-        self._stream = stream
-        self._syntax = syntax
-        self._request = request
+    stream: Stream
+    request: InferenceRequest
+    syntax: CallSyntax
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
         generated = openai.pieces(
-            self._stream,
-            _answers(self._request),
+            self.stream,
+            _answers(self.request),
             _counts,
             counts_all=True,
-            alternatives=self._request.top_logprobs,
+            alternatives=self.request.top_logprobs,
         )
-        generated = read_calls(generated, self._request, self._syntax)
+        generated = read_calls(generated, self.request, self.syntax)
         # At temperature 0, the one answer stands for all that were requested.
-        copies = self._request.n // _answers(self._request)
+        copies = self.request.n // _answers(self.request)
         return (replace(piece, index=piece.index + copy) for piece in generated for copy in range(copies))
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""
-        self._stream.cancel()
+        self.stream.cancel()
 
 
 def _answers(request: InferenceRequest) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry
+from runners.llm.engines.base import GenerationOptions
 from runners.llm.engines.vllm import VLLMEngine
 from runners.llm.request import InferenceRequest
 
@@ -78,7 +79,7 @@ def _load_and_generate(device: Device) -> None:
 
 def _generate(engine: VLLMEngine, parameters: dict[str, Any]) -> None:
     request = InferenceRequest(model="tiny", prompt="Once upon a time", raw=True, max_tokens=8, **parameters)
-    pieces = list(engine.submit(request, {}, None).pieces())
+    pieces = list(engine.submit(request, {}, GenerationOptions()).pieces())
     if not pieces or pieces[-1].completion_tokens == 0:
         raise RuntimeError("vLLM has generated nothing.")
 

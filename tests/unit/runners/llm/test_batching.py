@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from runners.api import Cancelled, Fail, Tools
+from runners.llm.engines.base import GenerationOptions
 from runners.llm.engines.llama_cpp import LlamaCppEngine
 from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME, PERSON, QUESTION
@@ -69,7 +70,7 @@ def test_what_earlier_requests_have_left_in_the_context_ends_no_later_one(model,
 
     def answer(prompt, reading=None):
         request = InferenceRequest(model=NAME, prompt=prompt, raw=True, max_tokens=1)
-        for piece in engine.submit(request, {}, None, "salt").pieces():
+        for piece in engine.submit(request, {}, GenerationOptions(salt="salt")).pieces():
             if reading is not None and piece.prompt_tokens:
                 reading.set()
         return piece.prompt_tokens
@@ -95,7 +96,7 @@ def test_a_request_that_is_given_up_while_it_waits_does_not_hold_up_the_others(r
         long = pool.submit(ask, "Write a story.", max_tokens=3000, context=first)
         assert begun.wait(60)
         request = InferenceRequest(model=NAME, prompt="Write another.", max_tokens=3000)
-        waiting = runner._engine.submit(request, {}, None).pieces()
+        waiting = runner._engine.submit(request, {}, GenerationOptions()).pieces()
         assert next(waiting).prompt_tokens == 0
         waiting.close()
         first.cancel()

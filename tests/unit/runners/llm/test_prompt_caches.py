@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from runners.llm.engines.base import AnswerTokens
 from runners.llm.engines.slots import Slots
 from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME
@@ -70,7 +71,7 @@ def test_attack_the_prompt_of_an_audited_job_is_not_recognised(runner, reused):
     engine = runner._engine
     request = InferenceRequest(model=NAME, prompt=LONG, max_tokens=4, temperature=0)
     prompt, answer = engine.prompt_tokens(request), engine._words(" one two three")
-    assert len(list(engine.read(request, prompt, answer, range(3), None))) == 3
+    assert len(list(engine.read(request, AnswerTokens(prompt, answer, range(3))))) == 3
     assert reused("frank") == 0
 
 

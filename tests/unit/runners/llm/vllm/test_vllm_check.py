@@ -54,7 +54,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Check:
                 if device.name in failures:
                     raise failures[device.name]
 
-            def submit(self, request: InferenceRequest, _images: object, _seed: object) -> Any:
+            def submit(self, request: InferenceRequest, _images: object, _options: object) -> Any:
                 assert request.max_tokens > 0
                 return self
 
