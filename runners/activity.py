@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -47,15 +47,14 @@ def working(context: Context, device: Device, poll_seconds: float = POLL_SECONDS
         watcher.join()
 
 
-class SandboxActivity:
-    """Repeats the last progress of a run whenever its sandboxed program has used the processor. `on_tick` is for `Sandbox.run`."""
+def sandbox_activity(context: Context) -> Callable[[float], None]:
+    """Return an `on_tick` for `Sandbox.run` that repeats the last progress of a run whenever its program has used the processor."""
+    last = 0.0
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._last_cpu = 0.0
+    def on_tick(cpu_seconds: float) -> None:
+        nonlocal last
+        if cpu_seconds > last:
+            context.progress(None)
+        last = cpu_seconds
 
-    def on_tick(self, cpu_seconds: float) -> None:
-        """Receive the CPU seconds that the program has used so far."""
-        if cpu_seconds > self._last_cpu:
-            self._context.progress(None)
-        self._last_cpu = cpu_seconds
+    return on_tick

@@ -11,14 +11,14 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from runners.api import Context, Device, Fail, OutputFile, Tools
 from runners.ffmpeg.packets import read_packets, selected_times
 from runners.ffmpeg.plan import FIRST_PASS, Plan, report
-from runners.ffmpeg.process import INPUT, MAX_DESCRIPTION, MediaStream, job_limits, probe_lines, run_ffmpeg
+from runners.ffmpeg.process import INPUT, MAX_DESCRIPTION, MediaStream, job_sandbox, probe_lines, run_ffmpeg
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
 
@@ -111,8 +111,7 @@ def encode_in_chunks(
 
     Raises `Fail` or `Retry` as `run_ffmpeg` does.
     """
-    began = time.monotonic()
-    encoding = _Encoding(tools, device, plan, length, source, context, began)
+    encoding = _Encoding(tools, device, plan, length, source, context)
     chunks, remainder = encoding.resume()
     placed = [_Placed(chunk.path, chunk.times[0]) for chunk in chunks]
     resumed_until = 0.0
@@ -125,43 +124,37 @@ def encode_in_chunks(
     return resumed_until
 
 
+@dataclass(slots=True)
 class _Encoding:
-    """One run that encodes in chunks."""
+    """One run that encodes in chunks. `number` is that of the next chunk, `pending` are those that are not handed over yet."""
 
-    def __init__(
-        self,
-        tools: Tools,
-        device: Device,
-        plan: Plan,
-        length: float,
-        source: Path,
-        context: Context,
-        began: float,
-    ) -> None:
-        self._tools = tools
-        self._device = device
-        self._plan = plan
-        self._length = length
-        self._source = source
-        self._context = context
-        self._began = began
-        self._scratch = context.work / "chunks"
-        self._scratch.mkdir()
-        self._number = 0
-        self._starts: Mapping[str, float] = {}
-        self._pending: list[OutputFile] = []
-        self._last = began
+    tools: Tools
+    device: Device
+    plan: Plan
+    length: float
+    source: Path
+    context: Context
+    scratch: Path = field(init=False)
+    number: int = 0
+    starts: Mapping[str, float] = field(default_factory=dict)
+    pending: list[OutputFile] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    last_checkpoint: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.scratch = self.context.work / "chunks"
+        self.scratch.mkdir()
 
     def resume(self) -> tuple[list[_Chunk], _Rest | None]:
         """Return the usable chunks of earlier runs and the rest to encode, None if nothing remains."""
-        stream = self._plan.media.video
-        if _name(0) not in self._context.checkpoints or stream is None:
+        stream = self.plan.media.video
+        if _name(0) not in self.context.checkpoints or stream is None:
             return [], _Rest()
         # Checkpoints come from other miners, so they are compared with what this machine and the source say.
         form, times = self._local_form(), self._times_of_source(stream)
         chunks: list[_Chunk] = []
         pictures = 0
-        while form is not None and (path := self._context.checkpoints.get(_name(len(chunks)))) is not None:
+        while form is not None and (path := self.context.checkpoints.get(_name(len(chunks)))) is not None:
             chunk = self._read(path)
             # One bad chunk makes all later ones useless, since the pictures between them are missing.
             if chunk is None or chunk.form != form or not _agree(chunk.times, times, pictures):
@@ -176,60 +169,60 @@ class _Encoding:
 
     def encode(self, number: int, remainder: _Rest) -> None:
         """Encode the rest to chunks, beginning with this number."""
-        self._number = number
+        self.number = number
         options = self._options(ORIGIN + remainder.at) | {
             # ffmpeg begins a segment only at a key frame, and would otherwise wait for one that the encoder chooses.
-            "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
+            "force_key_frames": f"expr:gte(t,n_forced*{self.length:.3f})",
         }
         segments = {
             "f": "segment",
             "segment_format": "nut",
             "segment_list": _STARTS,
             "segment_list_type": "csv",
-            "segment_time": f"{self._length:.3f}",
+            "segment_time": f"{self.length:.3f}",
             "segment_start_number": str(number),
         }
-        first = FIRST_PASS if self._plan.last_pass is not None else 0.0
+        first = FIRST_PASS if self.plan.last_pass is not None else 0.0
         if first:
             self._run(
-                lambda inside: self._plan.first_pass(inside, remainder.source, options),
-                report(self._plan, self._context, remainder.at, (0.0, first)),
+                lambda inside: self.plan.first_pass(inside, remainder.source, options),
+                report(self.plan, self.context, remainder.at, (0.0, first)),
             )
-        listen = report(self._plan, self._context, remainder.at, (first, 1.0))
+        listen = report(self.plan, self.context, remainder.at, (first, 1.0))
 
         def on_line(line: str) -> None:
             self._collect()
             listen(line)
 
-        name, last = "chunk_%04d.nut", self._plan.last_pass
+        name, last = "chunk_%04d.nut", self.plan.last_pass
         self._run(
-            lambda inside: self._plan.pictures(
+            lambda inside: self.plan.pictures(
                 inside, name, remainder.source, options | segments, number=last
             ),
             on_line,
         )
         self._collect(ended=True)
-        self._starts = _starts(self._scratch / _STARTS)
+        self.starts = _starts(self.scratch / _STARTS)
 
     def made(self, number: int, remainder: _Rest) -> list[_Placed]:
         """Return the chunks of this run, beginning with this number, and the start of each."""
-        paths = [self._context.output / _name(index) for index in range(number, self._number)]
+        paths = [self.context.output / _name(index) for index in range(number, self.number)]
         if not paths:
             raise Fail("The output is empty: the selected part of the input contains no pictures.")
         # ffmpeg's list has no time for its first chunk; the first picture's time is in the chunk.
         chunk = None if number else self._read(paths[0], decode=False)
         first = remainder.at if chunk is None else chunk.times[0]
-        return [_Placed(path, self._starts.get(path.name, first)) for path in paths]
+        return [_Placed(path, self.starts.get(path.name, first)) for path in paths]
 
     def join(self, chunks: Sequence[_Placed], output: Path) -> None:
         """Write the output: the pictures of all chunks and the sound of the source."""
-        joined = self._context.work / "joined"
+        joined = self.context.work / "joined"
         joined.mkdir()
-        sandbox = Sandbox(self._tools, self._limits(), self._device)
-        folders = {self._context.output: sandbox.read(self._context.output, "/chunks")}
-        for folder in {path.parent for path in self._context.checkpoints.values()}:
+        sandbox = self._sandbox()
+        folders = {self.context.output: sandbox.read(self.context.output, "/chunks")}
+        for folder in {path.parent for path in self.context.checkpoints.values()}:
             folders[folder] = sandbox.read(folder, "/checkpoints")
-        listed = self._context.work / "chunks.txt"
+        listed = self.context.work / "chunks.txt"
         listed.write_text(_listing(chunks, folders), encoding="utf-8")
         target = f"{sandbox.write(joined, '/output')}/{output.name}"
         # The concat demuxer is safe here: this program wrote the list, and it names only chunks.
@@ -240,39 +233,39 @@ class _Encoding:
             "safe": "0",
             "itsoffset": f"{max(0.0, chunks[0].start):.6f}",
         }
-        inside = sandbox.read(self._source, INPUT)
-        arguments = self._plan.joined(reading, sandbox.read(listed, _LIST), inside, target)
-        units = self._plan.metered
-        run_ffmpeg(sandbox, arguments, self._context, on_line=lambda _: self._context.progress(99.0, units))
+        inside = sandbox.read(self.source, INPUT)
+        arguments = self.plan.joined(reading, sandbox.read(listed, _LIST), inside, target)
+        units = self.plan.metered
+        run_ffmpeg(sandbox, arguments, self.context, on_line=lambda _: self.context.progress(99.0, units))
         (joined / output.name).replace(output)
 
     def _collect(self, *, ended: bool = False) -> None:
         """Move finished chunks out of ffmpeg's reach; hand them over if the last checkpoint is old enough."""
         while self._finished(ended=ended):
-            name = _name(self._number)
-            target = self._context.output / name
-            (self._scratch / name).replace(target)
+            name = _name(self.number)
+            target = self.context.output / name
+            (self.scratch / name).replace(target)
             # The file may have made ffmpeg its own program: what it wrote is checked where it can no longer change it.
             if target.is_symlink() or not target.is_file():
                 raise Fail("The input made ffmpeg write an unexpected file.")
-            self._pending.append(OutputFile(target, "video/x-nut", name))
-            self._number += 1
-        if not ended and time.monotonic() - self._last >= self._tools.checkpoint_seconds:
-            for file in self._pending:
-                self._context.checkpoint(file)
-            if self._pending:
-                self._last = time.monotonic()
-            self._pending.clear()
+            self.pending.append(OutputFile(target, "video/x-nut", name))
+            self.number += 1
+        if not ended and time.monotonic() - self.last_checkpoint >= self.tools.checkpoint_seconds:
+            for file in self.pending:
+                self.context.checkpoint(file)
+            if self.pending:
+                self.last_checkpoint = time.monotonic()
+            self.pending.clear()
 
     def _finished(self, *, ended: bool) -> bool:
         """Return whether the next chunk is complete: ffmpeg has begun the one after it, or has ended."""
         # The segmenter closes a file only when it opens the next.
-        current, following = (self._scratch / _name(self._number + step) for step in (0, 1))
+        current, following = (self.scratch / _name(self.number + step) for step in (0, 1))
         return current.exists() and (ended or following.exists())
 
     def _options(self, offset: float) -> dict[str, str]:
         """Return the options for chunks whose timestamps begin at `offset` seconds."""
-        extra = ENCODERS[self._plan.encoder or ""]
+        extra = ENCODERS[self.plan.encoder or ""]
         # Metadata come from the source when the chunks are joined; here they would only make chunks differ.
         return {**extra, "fps_mode": "vfr", "output_ts_offset": f"{offset:.6f}", "map_metadata": "-1"}
 
@@ -280,26 +273,25 @@ class _Encoding:
         self, arguments: Callable[[str], list[str]], on_line: Callable[[str], None] | None = None
     ) -> None:
         """Run ffmpeg in the directory of the chunks, with arguments for the path of the source."""
-        sandbox = Sandbox(self._tools, self._limits(), self._device)
-        target = sandbox.write(self._scratch, "/output")
-        inside = sandbox.read(self._source, INPUT)
-        run_ffmpeg(sandbox, arguments(inside), self._context, on_line=on_line, directory=target)
+        sandbox = self._sandbox()
+        target = sandbox.write(self.scratch, "/output")
+        inside = sandbox.read(self.source, INPUT)
+        run_ffmpeg(sandbox, arguments(inside), self.context, on_line=on_line, directory=target)
 
-    def _limits(self) -> Any:
-        seconds_left = self._context.timeout_seconds - (time.monotonic() - self._began)
-        return job_limits(self._tools, self._device, max(1.0, seconds_left))
+    def _sandbox(self) -> Sandbox:
+        return job_sandbox(self.tools, self.device, self.context, self.began)
 
     def _local_form(self) -> _Form | None:
         """Return the form of the chunks that this machine makes. Chunks of another form cannot be joined with them."""
         options = self._options(ORIGIN) | {"frames:v": "1"}
-        self._run(lambda inside: self._plan.pictures(inside, "sample.nut", 0.0, options | {"f": "nut"}))
-        sample = self._read(self._scratch / "sample.nut")
+        self._run(lambda inside: self.plan.pictures(inside, "sample.nut", 0.0, options | {"f": "nut"}))
+        sample = self._read(self.scratch / "sample.nut")
         return None if sample is None else sample.form
 
     def _times_of_source(self, stream: MediaStream) -> list[float]:
         """Return the times of the source's pictures in seconds of the output, in order."""
-        packets = read_packets(self._tools, self._source, self._context, stream)
-        return selected_times(packets, self._plan.request)
+        packets = read_packets(self.tools, self.source, self.context, stream)
+        return selected_times(packets, self.plan.request)
 
     def _read(self, path: Path, *, decode: bool = True) -> _Chunk | None:
         """Describe a chunk. Return None unless the file is one stream of pictures, in order and, if decoded, complete."""
@@ -311,7 +303,7 @@ class _Encoding:
         count = "-count_frames" if decode else "-count_packets"
         options = [count, "-show_data_hash", "sha256", "-show_entries", entries, "-of", "json=c=1"]
         try:
-            probe_lines(self._tools, path, self._context, options, lines.append, limit=MAX_DESCRIPTION)
+            probe_lines(self.tools, path, self.context, options, lines.append, limit=MAX_DESCRIPTION)
             return _described(path, json.loads("\n".join(lines)))
         except (Fail, ValueError, KeyError, TypeError, RecursionError):
             return None

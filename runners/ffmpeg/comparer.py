@@ -32,11 +32,10 @@ from runners.ffmpeg.encoders import HARDWARE
 from runners.ffmpeg.exact import DifferenceError, check_claims, check_duration, check_streams
 from runners.ffmpeg.packets import Packets, read_packets, selected_times
 from runners.ffmpeg.plan import Plan
-from runners.ffmpeg.process import INPUT, Media, inspect, job_limits, run_ffmpeg
+from runners.ffmpeg.process import INPUT, Media, inspect, job_sandbox, run_ffmpeg
 from runners.ffmpeg.quality import PictureWindow, Scores, measure, packet_digest
 from runners.ffmpeg.request import TranscodeRequest, TranscodeResult
 from runners.own_run import OwnRun
-from runners.sandbox import Sandbox
 
 COMPARER: Final = Comparer(
     "Another machine converts a random 5 seconds again, and compares detail, sound and length.",
@@ -205,8 +204,7 @@ class TranscodeAudit:
             if name == "frame" and value.strip().isdigit():
                 count = int(value)
 
-        limits = job_limits(self.tools, self.device, max(1.0, self.context.timeout_seconds))
-        sandbox = Sandbox(self.tools, limits, self.device)
+        sandbox = job_sandbox(self.tools, self.device, self.context)
         source = sandbox.read(self.context.files["input_url"], INPUT)
         run_ffmpeg(sandbox, plan.counting(source), self.context, on_line=note)
         return count

@@ -20,7 +20,7 @@ from runners.ffmpeg.encoders import (
     takes_two_passes,
     video_options,
 )
-from runners.ffmpeg.process import Color, Media, input_options
+from runners.ffmpeg.process import Color, Media, MediaStream, input_options
 from runners.ffmpeg.request import TranscodeRequest
 
 SOUND_WEIGHT = Decimal("0.1")
@@ -96,6 +96,13 @@ class Plan:
         return int(video.width * scale) // 2 * 2, int(video.height * scale) // 2 * 2
 
     @property
+    def _video(self) -> MediaStream:
+        """The input's pictures, of a plan that has some."""
+        if self.media.video is None:
+            raise ValueError("the plan has no pictures")
+        return self.media.video
+
+    @property
     def uses_card(self) -> bool:
         """Whether the GPU encodes the pictures."""
         return self.encoder in HARDWARE.values()
@@ -167,10 +174,8 @@ class Plan:
         """
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-        if self.encoder is None or self.media.video is None:
-            raise ValueError("the plan has no pictures")
         opened = ffmpeg.input(source, **self._input(max(0.0, after - SEEK_MARGIN)))
-        stream = self._pictures(opened[str(self.media.video.index)])
+        stream = self._pictures(opened[str(self._video.index)])
         settings = self._encoding(number, options)
         settings.pop("tag:v:0", None)  # belongs to the output's container, not to this one
         return _compiled(ffmpeg.output(stream, target, **settings))
@@ -202,11 +207,8 @@ class Plan:
 
     def _encoding(self, number: int | None, options: Mapping[str, str] = NO_OPTIONS) -> dict[str, str]:
         """Return the options of the pictures' encoder for pass `number`, None for a single one, with further `options`."""
-        if self.encoder is None or self.media.video is None:
-            raise ValueError("the plan has no pictures")
-        settings = video_options(self.encoder, self.request, self.media.video.depth, self.threads) | dict(
-            options
-        )
+        encoding = video_options(self.encoder or "", self.request, self._video.depth, self.threads)
+        settings = encoding | dict(options)
         if self.on_card:
             del settings["pix_fmt"]  # the pictures are in the card's memory, in the format of the last filter
         return settings if number is None else pass_options(number, settings)
@@ -258,9 +260,7 @@ class Plan:
         """Return the filter graph from the source to the pictures that are encoded."""
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-        if self.media.video is None:
-            raise ValueError("the plan has no pictures")
-        return self._shaped(ffmpeg.input(source, **self._input())[str(self.media.video.index)])
+        return self._shaped(ffmpeg.input(source, **self._input())[str(self._video.index)])
 
     def counting(self, source: str) -> list[str]:
         """Return the command line that counts the pictures of the output, decoding but not encoding them."""
@@ -286,7 +286,7 @@ class Plan:
 
     def _pictures(self, stream: Any) -> Any:
         """Return the filter graph from the decoded pictures to the encoder."""
-        if self.encoder == "copy" or self.media.video is None:
+        if self.encoder == "copy":
             return stream
         stream = self._shaped(stream)
         if self.encoder == "gif":
@@ -298,9 +298,7 @@ class Plan:
 
     def _shaped(self, stream: Any) -> Any:
         """Return the filter graph from the decoded pictures to those of the requested size, rate and color."""
-        request, video = self.request, self.media.video
-        if video is None:
-            return stream
+        request, video = self.request, self._video
         if self.on_card:
             return card.scaled(stream, request, video, self.pixels)
         odd = video.width % 2 or video.height % 2

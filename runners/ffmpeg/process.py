@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.activity import SandboxActivity
+from runners.activity import sandbox_activity
 from runners.api import Context, Device, Fail, FailureCode, Retry, Tools
 from runners.sandbox import Sandbox, run_limits
 from runners.sandbox.watch import Ended, Limits, Outcome, usual_processes
@@ -131,6 +132,21 @@ def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
     return run_limits(tools, seconds, cpu_seconds=cpu_seconds, processes=usual_processes() + 16 * threads)
 
 
+def job_sandbox(tools: Tools, device: Device, context: Context, began: float | None = None) -> Sandbox:
+    """Return the sandbox for one run of ffmpeg, with the device, in a job that `began` at this time of the monotonic clock, by default now."""
+    seconds = context.timeout_seconds - (0.0 if began is None else time.monotonic() - began)
+    return Sandbox(tools, job_limits(tools, device, max(1.0, seconds)), device)
+
+
+def missing_programs(tools: Tools) -> list[str]:
+    """Return a sentence for the owner about each program that is missing, with its remedy."""
+    return [
+        f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
+        for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe))
+        if shutil.which(program) is None
+    ]
+
+
 def input_options() -> dict[str, str]:
     """Return the options before every input file."""
     return {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
@@ -228,7 +244,7 @@ def probe_lines(
     outcome = sandbox.run(
         [program, "-hide_banner", "-loglevel", "error", *input_words(), *options, "-i", path],
         on_line=listen,
-        on_tick=SandboxActivity(context).on_tick,
+        on_tick=sandbox_activity(context),
         on_cancel=context.on_cancel,
     )
     if outcome.ended is not Ended.EXITED:
@@ -335,7 +351,7 @@ def run_ffmpeg(
         directory=directory,
         on_line=on_line,
         on_text=log,
-        on_tick=SandboxActivity(context).on_tick,
+        on_tick=sandbox_activity(context),
         on_cancel=context.on_cancel,
     )
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:

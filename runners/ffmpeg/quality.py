@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from runners.api import Context, Device, Tools
 from runners.ffmpeg.plan import Plan
-from runners.ffmpeg.process import INPUT, input_options, input_words, job_limits, run_ffmpeg
-from runners.sandbox import Sandbox
+from runners.ffmpeg.process import INPUT, input_options, input_words, job_sandbox, run_ffmpeg
 
 INVISIBLE_PSNR: Final = 45.0
 """Decibels from which a picture looks like its original, so that more do not count."""
@@ -76,8 +75,7 @@ def measure(
     """
     scratch = context.work / name
     scratch.mkdir()
-    limits = job_limits(tools, device, max(1.0, context.timeout_seconds))
-    sandbox = Sandbox(tools, limits, device)
+    sandbox = job_sandbox(tools, device, context)
     source, own_file, audited = files
     inside = [sandbox.read(source, INPUT), sandbox.read(own_file, "/own"), sandbox.read(audited, "/audited")]
     directory = sandbox.write(scratch, "/scores")
@@ -88,18 +86,12 @@ def measure(
 
 def packet_digest(tools: Tools, device: Device, file: Path, context: Context) -> str:
     """Return the digest of all packets of a file's first pictures."""
-    digest = ""
-
-    def note(line: str) -> None:
-        nonlocal digest
-        if ",SHA256=" in line:
-            digest = line.partition("=")[2]
-
-    sandbox = Sandbox(tools, job_limits(tools, device, max(1.0, context.timeout_seconds)), device)
+    sandbox = job_sandbox(tools, device, context)
     path = sandbox.read(file, INPUT)
     hashed = ["-map", "0:v:0", "-c", "copy", "-f", "streamhash", "-hash", "sha256", "-"]
-    run_ffmpeg(sandbox, [*input_words(), "-i", path, *hashed], context, on_line=note)
-    return digest
+    lines: list[str] = []
+    run_ffmpeg(sandbox, [*input_words(), "-i", path, *hashed], context, on_line=lines.append)
+    return next((line.partition("=")[2] for line in reversed(lines) if ",SHA256=" in line), "")
 
 
 def _statistics(path: Path) -> str:

@@ -5,7 +5,6 @@ ffmpeg-python composes the command lines; the process itself runs in the sandbox
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -44,7 +43,9 @@ from runners.ffmpeg.process import (
     generate,
     inspect,
     job_limits,
+    job_sandbox,
     last_timestamp,
+    missing_programs,
     run_ffmpeg,
 )
 from runners.ffmpeg.request import MEDIA_TYPES, TranscodeRequest, TranscodeResult
@@ -112,7 +113,8 @@ class FFmpegRunner(Runner[TranscodeRequest]):
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
         """See `Runner.probe`. Starts ffmpeg, ffprobe and, where the build lists NVENC, encodes one frame for each codec."""
-        if (missing := _missing(tools)) is not None:
+        missing = next(iter(missing_programs(tools)), None) or unavailable(tools)
+        if missing is not None:
             return Probe(available=False, reasons=(missing,))
         try:
             release = version(tools, tools.ffmpeg)
@@ -287,8 +289,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         scratch.mkdir(exist_ok=True)
 
         def run(arguments: Callable[[Sandbox, str], list[str]], part: tuple[float, float]) -> None:
-            seconds_left = max(1.0, context.timeout_seconds - (time.monotonic() - began))
-            sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, seconds_left), self.device)
+            sandbox = job_sandbox(self.tools, self.device, context, began)
             directory = sandbox.write(scratch, "/passes")
             words = arguments(sandbox, sandbox.read(source, INPUT))
             listener = report(plan, context, part=part)
@@ -329,13 +330,3 @@ def _result(plan: Plan, media: Media, output: Path, resumed_until: float) -> Res
     if resumed_until:
         results["resumed_until"] = round(resumed_until, 6)
     return Result(results, round(Decimal(str(duration)) * weight, 6))
-
-
-def _missing(tools: Tools) -> str | None:
-    """Return the first missing requirement as a sentence for the owner, None if nothing is missing."""
-    for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe)):
-        if shutil.which(program) is None:
-            return (
-                f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
-            )
-    return unavailable(tools)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from runners.api import Context, Device, Tools
-from runners.ffmpeg.process import INPUT, input_words, job_limits, run_ffmpeg
-from runners.sandbox import Sandbox
+from runners.ffmpeg.process import INPUT, input_words, job_sandbox, run_ffmpeg
 
 RATE: Final = 2000
 """Samples per second of the compared sound; lossy codecs keep what is below half of it."""
@@ -36,8 +35,7 @@ def decode(
     """Return the 16-bit samples of a window (first second, seconds) of the first sound track, mixed to one channel with `rate` samples per second."""
     scratch = context.work / name
     scratch.mkdir()
-    limits = job_limits(tools, device, max(1.0, context.timeout_seconds))
-    sandbox = Sandbox(tools, limits, device)
+    sandbox = job_sandbox(tools, device, context)
     first, seconds = window
     path, target = sandbox.read(file, INPUT), f"{sandbox.write(scratch, '/sound')}/samples"
     form = ["-map", "a:0", "-ac", "1", "-ar", str(rate), "-f", "s16le", target]

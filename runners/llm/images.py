@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runners.activity import SandboxActivity
+from runners.activity import sandbox_activity
 from runners.api import Context, Fail, FailureCode, Retry, Tools
 from runners.extras import install_command
 from runners.llm import image_reader
@@ -93,7 +93,7 @@ def _read(context: Context, tools: Tools, pillow: Path) -> Images:
         command,
         directory=output,
         on_line=listen,
-        on_tick=SandboxActivity(context).on_tick,
+        on_tick=sandbox_activity(context),
         on_cancel=context.on_cancel,
     )
     _judge(outcome, messages)

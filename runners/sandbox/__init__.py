@@ -25,7 +25,7 @@ from runners.sandbox import bubblewrap, gpus, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
 from runners.sandbox.transcript import OnText
-from runners.sandbox.watch import Ended, Limits, Outcome, watch
+from runners.sandbox.watch import Callbacks, Ended, Launch, Limits, Outcome, watch
 
 OPEN_FILES = 1024
 """Open files of one process."""
@@ -114,23 +114,17 @@ class Sandbox:
         if (reason := unavailable(self.tools)) is not None:
             raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)
         start = {"bubblewrap": self._bubblewrapped, "landlock": self._landlocked, "none": self._unconfined}
-        with start[level(self.tools) or "bubblewrap"](command, directory) as prepared:
-            outcome = watch(
-                prepared.command,
-                self.limits,
-                directory=prepared.directory,
-                environment=prepared.environment,
-                writable=prepared.writable,
-                on_line=on_line and (lambda line: on_line(self._renamed(line))),
-                on_text=on_text and (lambda stream, text: on_text(stream, self._renamed(text))),
-                on_tick=on_tick,
-                on_cancel=on_cancel,
-                announce=prepared.announce,
-                descriptors=prepared.descriptors,
-            )
+        callbacks = Callbacks(
+            on_line and (lambda line: on_line(self._renamed(line))),
+            on_text and (lambda stream, text: on_text(stream, self._renamed(text))),
+            on_tick,
+            on_cancel,
+        )
+        with start[level(self.tools) or "bubblewrap"](command, directory) as launch:
+            outcome = watch(launch, self.limits, callbacks)
         if outcome.ended is Ended.CANCELLED:
             raise Cancelled
-        if prepared.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(prepared.complaint):
+        if launch.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(launch.complaint):
             # A program can write that line too and must not make the machine appear faulty, so only a new probe counts.
             forget_probes()
             if (reason := unavailable(self.tools)) is not None:
@@ -151,7 +145,7 @@ class Sandbox:
         return level(self.tools) not in ("landlock", "none")
 
     @contextmanager
-    def _bubblewrapped(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+    def _bubblewrapped(self, command: Sequence[str], directory: str | None) -> Iterator[Launch]:
         # A program could otherwise read the keys of the session that started the agent.
         fresh_session_keyring()
         environment = self._environment("/tmp")  # noqa: S108 - the sandbox's own
@@ -161,7 +155,7 @@ class Sandbox:
             self._own_user(self._writable) as user,
             bubblewrap.started_by(self.tools.bubblewrap, grants, limited, user) as (line, descriptors),
         ):
-            yield _Prepared(
+            yield Launch(
                 line,
                 environment,
                 tuple(self._writable),
@@ -171,7 +165,7 @@ class Sandbox:
             )
 
     @contextmanager
-    def _landlocked(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+    def _landlocked(self, command: Sequence[str], directory: str | None) -> Iterator[Launch]:
         # A program could otherwise read the keys of the session that started the agent.
         fresh_session_keyring()
         network: seccomp.Network = "host" if self.network else "none"
@@ -196,7 +190,7 @@ class Sandbox:
                 if user is not None:
                     # Landlock moves no paths, so the program must pass through the directories above them.
                     users.admit(user, [*self._readable, *writable])
-                yield _Prepared(
+                yield Launch(
                     [*words, *command],
                     self._environment(temporary),
                     tuple(writable),
@@ -206,9 +200,9 @@ class Sandbox:
                 )
 
     @contextmanager
-    def _unconfined(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+    def _unconfined(self, command: Sequence[str], directory: str | None) -> Iterator[Launch]:
         limited = [*_limits(self.limits, count_processes=False), *command]
-        yield _Prepared(
+        yield Launch(
             ["setpriv", "--pdeathsig", "KILL", *limited],
             self._environment(directory or "/tmp"),  # noqa: S108 - there is no better directory
             tuple(self._writable),
@@ -242,19 +236,6 @@ class Sandbox:
         if searched := [*filter(None, [environment.get("LD_LIBRARY_PATH")]), *map(str, self._libraries)]:
             environment["LD_LIBRARY_PATH"] = ":".join(searched)
         return environment
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """How to start a program. `complaint` is the beginning of the sandbox's own errors."""
-
-    command: list[str]
-    environment: Mapping[str, str]
-    writable: tuple[Path, ...]
-    directory: str | None = None
-    announce: str | None = None
-    descriptors: tuple[int, ...] = ()
-    complaint: str | None = None
 
 
 def level(tools: Tools) -> Level | None:

@@ -39,7 +39,8 @@ def measure(directories: Iterable[Path], *, size: int, files: int, depth: int = 
     """
     total = 0
     linked: set[tuple[int, int]] = set()
-    for count, status in enumerate(_statuses(directories, depth), 1):
+    statuses = itertools.chain.from_iterable(_below(directory, depth) for directory in directories)
+    for count, status in enumerate(statuses, 1):
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and key not in linked:
             # `st_blocks` counts 512 bytes on file systems of all block sizes; see `stat(2)`.
@@ -52,11 +53,6 @@ def measure(directories: Iterable[Path], *, size: int, files: int, depth: int = 
         if count > files:
             raise TreeExceeded(f"more than {files:,} files and directories")
     return total
-
-
-def _statuses(directories: Iterable[Path], depth: int) -> Iterator[os.stat_result]:
-    for directory in directories:
-        yield from _below(directory, depth)
 
 
 def _below(directory: Path, depth: int) -> Iterator[os.stat_result]:
@@ -127,20 +123,28 @@ def remove(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        if not _is_directory(path.name, parent):
-            os.unlink(path.name, dir_fd=parent)
-            return
-        with _opened(path.name, parent) as top:
-            _empty(top, errors)
-        os.rmdir(path.name, dir_fd=parent)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        errors.append(error)
+        with _collected(errors):
+            if not _is_directory(path.name, parent):
+                os.unlink(path.name, dir_fd=parent)
+                return
+            with _opened(path.name, parent) as top:
+                _empty(top, errors)
+            os.rmdir(path.name, dir_fd=parent)
     finally:
         os.close(parent)
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def _collected(errors: list[OSError]) -> Iterator[None]:
+    """Collect the error of an entry that cannot be removed; one that is missing is none."""
+    try:
+        yield
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        errors.append(error)
 
 
 def _empty(top: int, errors: list[OSError]) -> None:
@@ -154,23 +158,14 @@ def _empty(top: int, errors: list[OSError]) -> None:
     pending = _remove_files(top, errors)
     while pending:
         name = pending.pop()
-        try:
+        with _collected(errors):
             with _opened(name, top) as descriptor:
                 for inner in _remove_files(descriptor, errors):
                     fresh = next(fresh_names)
-                    try:
+                    with _collected(errors):
                         os.rename(inner, fresh, src_dir_fd=descriptor, dst_dir_fd=top)
-                    except FileNotFoundError:
-                        continue
-                    except OSError as error:
-                        errors.append(error)
-                    else:
                         pending.append(fresh)
             os.rmdir(name, dir_fd=top)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            errors.append(error)
 
 
 def _remove_files(descriptor: int, errors: list[OSError]) -> list[str]:
@@ -180,16 +175,12 @@ def _remove_files(descriptor: int, errors: list[OSError]) -> list[str]:
         # Read to the end first, since deleting while reading may skip entries.
         names = [entry.name for entry in entries]
     for name in names:
-        try:
+        with _collected(errors):
             if _is_directory(name, descriptor):
                 _make_accessible(name, descriptor)
                 directories.append(name)
             else:
                 os.unlink(name, dir_fd=descriptor)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            errors.append(error)
     return directories
 
 

@@ -173,9 +173,7 @@ def ruleset(
     descriptor = syscall(CREATE_RULESET, ctypes.addressof(attributes), size, 0)
     rules = Ruleset(descriptor, handled(version))
     try:
-        for path in (*_SYSTEM, *SYSTEM_FILES):
-            rules.allow(path, READ)
-        for path in (*_PROC, *_SYS):
+        for path in (*_SYSTEM, *SYSTEM_FILES, *_PROC, *_SYS):
             rules.allow(path, READ)
         for path in _DEVICES:
             rules.allow(path, DEVICE)
@@ -290,9 +288,7 @@ def unavailable() -> str | None:
             f"This kernel's Landlock (version {version}) does not prevent programs of one user from signalling each other, which needs "
             f"version {ABI_SHARED_USER} (Linux 6.12); run the agent as root, so that sandboxed programs get their own users."
         )
-    if (reason := seccomp.unavailable()) is not None:
-        return reason
-    return _failure()
+    return seccomp.unavailable() or _failure()
 
 
 def _failure() -> str | None:
@@ -320,8 +316,6 @@ def _failure() -> str | None:
             ) from None
         except OSError as error:
             return f"The Landlock sandbox could not be started ({error})."
-    return (
-        None
-        if probe.returncode == 0
-        else f"The Landlock sandbox does not work here ({probe.stderr.strip()[-300:]})."
-    )
+    if probe.returncode == 0:
+        return None
+    return f"The Landlock sandbox does not work here ({probe.stderr.strip()[-300:]})."

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import signal
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import psutil
+
+from runners.sandbox.processes import end_all
+
 VARIABLE: Final = "AITBC_RUNNER"
 END_SECONDS: Final = 5.0
 """Time limit for killed processes to end."""
-_PAUSE_SECONDS: Final = 0.002
 
 
 def of_directory(directory: Path) -> str:
@@ -40,24 +41,15 @@ def inherited() -> dict[str, str]:
 
 def end_marked(beginning: str) -> list[int]:
     """Kill every process whose mark has this prefix, and those that they start meanwhile. Return their ids. Blocking."""
-    ended: list[int] = []
-    end = time.monotonic() + END_SECONDS
-    while (pids := list(marked(beginning))) and time.monotonic() < end:
-        for pid in pids:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        ended += [pid for pid in pids if pid not in ended]
-        time.sleep(_PAUSE_SECONDS)
-    return ended
+    return end_all(lambda: marked(beginning), END_SECONDS)
 
 
 def marked(beginning: str) -> Iterator[int]:
     """Yield the id of every other process whose mark has this prefix. Blocking."""
     prefix = os.fsencode(f"{VARIABLE}={beginning}")
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdecimal() and int(entry.name) != os.getpid():
-                with suppress(OSError):  # it has ended, or is another user's
-                    variables = Path(entry.path, "environ").read_bytes().split(b"\0")
-                    if any(variable.startswith(prefix) for variable in variables):
-                        yield int(entry.name)
+    for pid in psutil.pids():
+        if pid != os.getpid():
+            with suppress(OSError):  # it has ended, or is another user's
+                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                if any(variable.startswith(prefix) for variable in variables):
+                    yield pid

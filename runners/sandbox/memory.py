@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 BLOCK = 512
 _MEMORY_DISKS = ("tmp", "dev/shm")
@@ -206,7 +208,4 @@ def memory_disks(first: int | None) -> int:
 
 def available() -> int:
     """Return the machine's available memory in bytes."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return int(psutil.virtual_memory().available)

@@ -6,12 +6,17 @@ import json
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 ORPHAN_GRACE = 2.0
 """Seconds to wait for the sandbox's first process, which ends together with bubblewrap."""
+
+PAUSE_SECONDS = 0.002
+"""Seconds between two looks at a process that is about to end."""
 
 
 class FirstProcess:
@@ -23,7 +28,7 @@ class FirstProcess:
         self._written = b""
         self.pid: int | None = None
         self._namespace: str | None = None
-        self._before = len(_all_processes())
+        self._before = len(psutil.pids())
 
     def find(self) -> None:
         """Read the announcement if it has arrived."""
@@ -45,7 +50,7 @@ class FirstProcess:
 
     def holds_more_than(self, count: int) -> bool:
         """Return whether the sandbox has more processes; quick, and exact only if the machine has as many additional ones."""
-        processes = _all_processes()
+        processes = psutil.pids()
         if self._namespace is None or len(processes) - self._before <= count // 2:
             return False
         members = 0
@@ -62,7 +67,7 @@ class FirstProcess:
         self._pipe.close()
         end = time.monotonic() + ORPHAN_GRACE
         while self.pid is not None and self._is_running(self.pid) and time.monotonic() < end:
-            time.sleep(0.002)
+            time.sleep(PAUSE_SECONDS)
 
     def _is_running(self, pid: int) -> bool:
         try:
@@ -76,7 +81,20 @@ class FirstProcess:
 
 def count() -> int:
     """Return the number of processes of the machine."""
-    return len(_all_processes())
+    return len(psutil.pids())
+
+
+def end_all(running: Callable[[], Iterable[int]], seconds: float) -> list[int]:
+    """Kill processes until none of them is `running`, for `seconds` at most: one may start another between two signals. Return their ids."""
+    ended: dict[int, None] = {}
+    deadline = time.monotonic() + seconds
+    while (pids := list(running())) and time.monotonic() < deadline:
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        ended |= dict.fromkeys(pids)
+        time.sleep(PAUSE_SECONDS)
+    return list(ended)
 
 
 def tree(leader: int) -> list[int]:
@@ -88,7 +106,7 @@ def trees(leaders: Collection[int]) -> dict[int, list[int]]:
     """Return the descendants of several session leaders, and the orphans of their sessions, by leader."""
     children: dict[int, list[int]] = {}
     members: dict[int, list[int]] = {leader: [] for leader in leaders}
-    for pid in _all_processes():
+    for pid in psutil.pids():
         try:
             text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         except OSError:
@@ -108,11 +126,6 @@ def _descendants(pending: list[int], children: Mapping[int, list[int]]) -> list[
             descendants.add(pid)
             pending += children.get(pid, [])
     return sorted(descendants)
-
-
-def _all_processes() -> list[int]:
-    with os.scandir("/proc") as entries:
-        return [int(entry.name) for entry in entries if entry.name.isdecimal()]
 
 
 def _process_namespace(pid: int) -> str | None:

@@ -133,17 +133,7 @@ def filters(network: Network, *, landlock: bool) -> tuple[bytes, ...]:
     for rule in allowed(network, landlock=landlock):
         _add(scmp, main, scmp.ALLOW, rule)
     if landlock:
-        for name in (
-            "chmod",
-            "fchmodat",
-            "fchmodat2",
-            "chown",
-            "lchown",
-            "fchownat",
-            "utime",
-            "utimes",
-            "futimesat",
-        ):
+        for name in _names("chmod fchmodat fchmodat2 chown lchown fchownat utime utimes futimesat"):
             # By path these would reach the owner's files, which Landlock does not prevent. They report success, because
             # programs that copy files with their modes fail otherwise.
             _add(scmp, main, scmp.ERRNO(0), Rule(name))

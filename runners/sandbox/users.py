@@ -13,18 +13,19 @@ import json
 import os
 import pwd
 import random
-import signal
 import stat
 import struct
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 from runners.api import FailureCode, Retry
+from runners.sandbox.processes import end_all
 
 DIRECTORY: Final = Path("/run/aitbc-sandbox")
 """The directory of reserved ids, on a file system that is empty after a restart of the machine."""
@@ -65,12 +66,7 @@ class User:
 
     def end_processes(self) -> None:
         """Kill all processes of this user. A process cannot change its user, so none escapes."""
-        end = time.monotonic() + SWEEP_SECONDS
-        while (pids := _processes(self.id)) and time.monotonic() < end:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.001)
+        end_all(lambda: _processes(self.id), SWEEP_SECONDS)
 
 
 @contextmanager
@@ -152,26 +148,23 @@ def _named(number: int) -> bool:
 
 def _has_processes(number: int) -> bool:
     """Return whether any process belongs to this user, by the owners of /proc, which is quick."""
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            with suppress(OSError):
-                if entry.name.isdecimal() and entry.stat().st_uid == number:
-                    return True
+    for pid in psutil.pids():
+        with suppress(OSError):
+            if Path(f"/proc/{pid}").stat().st_uid == number:
+                return True
     return False
 
 
 def _processes(number: int) -> list[int]:
     """Return the running processes of a user."""
     pids = []
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdecimal():
-                with suppress(OSError):
-                    status = Path(entry.path, "status").read_text(encoding="utf-8", errors="replace")
-                    ids = status.partition("\nUid:\t")[2].split("\n", 1)[0].split()
-                    # A zombie cannot be killed again; its parent reaps it.
-                    if str(number) in ids and "\nState:\tZ" not in status:
-                        pids.append(int(entry.name))
+    for pid in psutil.pids():
+        with suppress(OSError):
+            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+            ids = status.partition("\nUid:\t")[2].split("\n", 1)[0].split()
+            # A zombie cannot be killed again; its parent reaps it.
+            if str(number) in ids and "\nState:\tZ" not in status:
+                pids.append(pid)
     return pids
 
 

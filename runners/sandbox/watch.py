@@ -118,29 +118,42 @@ class Outcome:
     """The exceeded limit if `ended` does not name it, such as "more than 2 GiB of files"."""
 
 
-def watch(
-    command: Sequence[str],
-    limits: Limits,
-    *,
-    directory: str | None,
-    environment: Mapping[str, str],
-    writable: Sequence[Path],
-    on_line: Callable[[str], None] | None,
-    on_tick: Callable[[float], None] | None,
-    on_cancel: Callable[[Callable[[], None]], None] | None,
-    on_text: OnText | None = None,
-    announce: str | None = None,
-    descriptors: Sequence[int] = (),
-) -> Outcome:
-    """Run `command` in its own process group until it ends or is ended. See `Sandbox.run` for the callbacks.
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start a program."""
 
-    `announce` is the program's flag for a file descriptor to which it writes `{"child-pid": N}`: the process that
-    does the work and may briefly outlive the program. The program inherits only `descriptors`.
-    """
+    command: list[str]
+    environment: Mapping[str, str]
+    writable: tuple[Path, ...]
+    """The directories that it may write to."""
+    directory: str | None = None
+    """Its current directory."""
+    announce: str | None = None
+    """Its flag for a file descriptor to which it writes `{"child-pid": N}`: the process that does the work and may briefly outlive it."""
+    descriptors: tuple[int, ...] = ()
+    """Those that it inherits, and no others."""
+    complaint: str | None = None
+    """The beginning of the sandbox's own errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What is called while a program runs: see `Sandbox.run`."""
+
+    on_line: Callable[[str], None] | None
+    on_text: OnText | None
+    on_tick: Callable[[float], None] | None
+    on_cancel: Callable[[Callable[[], None]], None] | None
+
+
+def watch(launch: Launch, limits: Limits, callbacks: Callbacks) -> Outcome:
+    """Run a program in its own process group until it ends or is ended."""
     earlier_cpu = _children_cpu()
     announced, write_end = os.pipe()
-    if announce is not None:
-        command = [command[0], announce, str(write_end), *command[1:]]
+    command, descriptors = launch.command, launch.descriptors
+    if launch.announce is not None:
+        command = [command[0], launch.announce, str(write_end), *command[1:]]
+        descriptors = (*descriptors, write_end)
     # A run without a group is watched by `_ProcessTree` alone.
     group = cgroups.create(memory=limits.memory, processes=limits.processes, cpus=limits.cpus)
     process = subprocess.Popen(  # noqa: S603 - the command is built by a runner, never by a shell
@@ -148,20 +161,20 @@ def watch(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=directory,
-        env=dict(environment),
+        cwd=launch.directory,
+        env=dict(launch.environment),
         start_new_session=True,
-        pass_fds=(*descriptors, write_end) if announce is not None else descriptors,
+        pass_fds=descriptors,
     )
     # Otherwise the pipe would never end when the program does.
     os.close(write_end)
     # Landlock's rule is for this very entry of /proc, which the kernel replaces by another when memory is short and nobody has it open.
     entry = os.open(f"/proc/{process.pid}", os.O_PATH | os.O_CLOEXEC)
-    tree = _ProcessTree(process, FirstProcess(announced), group, limits, writable)
+    tree = _ProcessTree(process, FirstProcess(announced), group, limits, launch.writable, callbacks.on_tick)
     try:
-        if on_cancel is not None:
-            on_cancel(lambda: tree.kill(Ended.CANCELLED))
-        stderr = _follow(tree, on_line, on_tick, on_text)
+        if callbacks.on_cancel is not None:
+            callbacks.on_cancel(lambda: tree.kill(Ended.CANCELLED))
+        stderr = _follow(tree, callbacks)
     finally:
         tree.kill(Ended.EXITED)
         code = tree.reap()
@@ -181,8 +194,10 @@ class _ProcessTree:
         group: cgroups.Group | None,
         limits: Limits,
         writable: Sequence[Path],
+        on_tick: Callable[[float], None] | None,
     ) -> None:
         self.process = process
+        self._on_tick = on_tick
         self._first = first
         self._group = group
         self._limits = limits
@@ -241,7 +256,7 @@ class _ProcessTree:
         signals = {128 + signal.SIGXCPU: Ended.CPU, 128 + signal.SIGXFSZ: Ended.OUTPUT}
         return signals.get(exit_code, Ended.EXITED), ""
 
-    def check(self, on_tick: Callable[[float], None] | None) -> None:
+    def check(self) -> None:
         """Compare the tree with its limits, each at its own interval, and kill it if it exceeds one."""
         now = time.monotonic()
         if self._ended is not None or now < self._next_check:
@@ -252,7 +267,7 @@ class _ProcessTree:
             self.kill(Ended.PROCESSES)
         elif now >= self._next_inspection or self._memory_shrinks():
             self._next_inspection = now + POLL
-            self._inspect(on_tick)
+            self._inspect()
 
     def _has_too_many_processes(self) -> bool:
         if self._group is not None:
@@ -267,7 +282,7 @@ class _ProcessTree:
         """Return whether the machine's available memory has fallen so much that an inspection is due now."""
         return self._group is None and memory.available() < self._free - self._limits.memory // 4
 
-    def _inspect(self, on_tick: Callable[[float], None] | None) -> None:
+    def _inspect(self) -> None:
         now = time.monotonic()
         if now >= self._deadline:
             self.kill(Ended.DEADLINE)
@@ -281,14 +296,9 @@ class _ProcessTree:
             self.kill(Ended.MEMORY, excess)
         elif ticks:
             self._next_tick = now + TICK
-            self._tick(pids, resources, on_tick)
+            self._tick(pids, resources)
 
-    def _tick(
-        self,
-        pids: Sequence[int],
-        resources: memory.Held,
-        on_tick: Callable[[float], None] | None,
-    ) -> None:
+    def _tick(self, pids: Sequence[int], resources: memory.Held) -> None:
         if excess := self._excess(resources.unlinked.values()):
             self.kill(Ended.OUTPUT, excess)
             return
@@ -296,8 +306,8 @@ class _ProcessTree:
         self.cpu_seconds = max(self.cpu_seconds, cpu_seconds)
         if self.cpu_seconds > self._limits.cpu_seconds:
             self.kill(Ended.CPU)
-        elif on_tick is not None:
-            on_tick(self.cpu_seconds)
+        elif self._on_tick is not None:
+            self._on_tick(self.cpu_seconds)
 
     def _memory_excess(self, pids: Sequence[int], resources: memory.Held, *, thorough: bool) -> str:
         """Return the exceeded limit of memory; "" if the processes are within the limits."""
@@ -336,15 +346,10 @@ class _ProcessTree:
         return processes.tree(self.process.pid)
 
 
-def _follow(
-    tree: _ProcessTree,
-    on_line: Callable[[str], None] | None,
-    on_tick: Callable[[float], None] | None,
-    on_text: OnText | None,
-) -> str:
+def _follow(tree: _ProcessTree, callbacks: Callbacks) -> str:
     """Read both pipes and watch the limits until the program has ended. Return the end of its standard error."""
-    lines, tail = _Lines(on_line), bytearray()
-    transcript = Transcript(on_text or (lambda *_: None))
+    lines, tail = _Lines(callbacks.on_line), bytearray()
+    transcript = Transcript(callbacks.on_text or (lambda *_: None))
     ended_since: float | None = None
     with selectors.DefaultSelector() as selector:
         for pipe in (tree.process.stdout, tree.process.stderr):
@@ -365,24 +370,24 @@ def _follow(
                     # An engine states the cause of its failure at the end.
                     del tail[:-STDERR_TAIL]
             transcript.pass_on()
-            tree.check(on_tick)
+            tree.check()
             if tree.process.poll() is not None:
                 ended_since = ended_since or time.monotonic()
                 if time.monotonic() - ended_since > PIPE_GRACE:
                     break
-    _await_exit(tree, on_tick)
+    _await_exit(tree)
     lines.finish()
     transcript.pass_on(ended=True)
     return tail.decode(errors="replace")
 
 
-def _await_exit(tree: _ProcessTree, on_tick: Callable[[float], None] | None) -> None:
+def _await_exit(tree: _ProcessTree) -> None:
     """Watch a program that has closed its pipes until it has ended."""
     while True:
         try:
             tree.process.wait(QUICK_POLL)
         except subprocess.TimeoutExpired:
-            tree.check(on_tick)
+            tree.check()
         else:
             return
 

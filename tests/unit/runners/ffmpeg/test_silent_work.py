@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from runners.api import Cancelled
-from runners.ffmpeg import FFmpegRunner, comparer, runner
+from runners.ffmpeg import FFmpegRunner, comparer, process, runner
 from runners.ffmpeg.process import job_limits, run_ffmpeg
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
@@ -97,9 +97,11 @@ def test_a_program_that_hangs_reports_nothing(tools, device, tmp_path, make_cont
     context = make_context()
     sandbox = Sandbox(dataclasses.replace(tools, ffmpeg=str(program)), job_limits(tools, device, 30))
     ticks, hung_since = [], []
-    check = watch._ProcessTree.check
+    activity = process.sandbox_activity
 
-    def counted(tree, on_tick):
+    def counted(run):
+        on_tick = activity(run)
+
         def tick(cpu_seconds):
             on_tick(cpu_seconds)
             if hung_since:
@@ -107,9 +109,9 @@ def test_a_program_that_hangs_reports_nothing(tools, device, tmp_path, make_cont
             if len(ticks) == 20:
                 context.cancel()
 
-        check(tree, tick)
+        return tick
 
-    monkeypatch.setattr(watch._ProcessTree, "check", counted)
+    monkeypatch.setattr(process, "sandbox_activity", counted)
     with pytest.raises(Cancelled):
         run_ffmpeg(sandbox, [], context, on_line=hung_since.append)
     assert hung_since[0] == "hangs"
