@@ -7,6 +7,7 @@ child process that belongs to this runner alone.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,6 @@ from runners.audits import Comparison as Comparison  # noqa: PLC0414 - as above
 from runners.audits import Condition as Condition  # noqa: PLC0414 - as above
 from runners.audits import device_class
 from runners.audits import judge as judge  # noqa: PLC0414 - as above
-from runners.checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
 from runners.errors import Cancelled as Cancelled  # noqa: PLC0414 - as above
 from runners.errors import Fail as Fail  # noqa: PLC0414 - as above
 from runners.errors import FailureCode as FailureCode  # noqa: PLC0414 - as above
@@ -88,6 +88,25 @@ class File(BaseModel, defer_build=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Declares that the runs of a service hand over files, from which a later run of the same job resumes on another miner."""
+
+    resumes: str
+    """The parts of the work that are not repeated, such as "frames"."""
+    files: Mapping[str, str]
+    """Regular expressions of the names of checkpoints, with the media type of each. No other file of an earlier run reaches a runner."""
+    outputs: bool = False
+    """Whether each checkpoint is also a finished output, which the client can read while the job runs."""
+
+    def accepts(self, name: str, media_type: str) -> bool:
+        """Return whether a file with this name and media type is a checkpoint of the service."""
+        return any(
+            media_type == expected and re.fullmatch(pattern, name) is not None
+            for pattern, expected in self.files.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Requirements:
     """What a machine needs before it can offer a service. Sizes are bytes."""
 
@@ -109,6 +128,13 @@ class SoldUnit:
     plural: str
     units: Decimal
     detail: str | None = None
+
+
+TOKENS: Final = (
+    SoldUnit("token", "tokens", Decimal(1)),
+    SoldUnit("million tokens", "million tokens", Decimal(1_000_000)),
+)
+"""What people buy of the services of language models, whose unit is a token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,8 +251,3 @@ def error_of(
     return (
         Fail(message, code=cause.code) if cause.code.fault is Fault.INPUT else Retry(message, code=cause.code)
     )
-
-
-def outcome_of(status: int) -> Outcome:
-    """Return how a failure with this HTTP status shows."""
-    return Outcome.REFUSED if status in REFUSALS else Outcome.FAILED

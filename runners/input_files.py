@@ -49,31 +49,29 @@ def _address(value: Any) -> Any:
 @cache
 def fields_of(model: type[BaseModel]) -> tuple[tuple[str, InputFile], ...]:
     """Return the file fields of a model with their marks, by dotted path, in which "*" stands for each element of a list."""
-    return tuple(_file_fields(model))
+    return tuple((path, mark) for path, mark in marks_of(model) if isinstance(mark, InputFile))
 
 
-def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, InputFile]]:
+def marks_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the marks of all fields of a model and of those inside it, each with the field's dotted path as in `fields_of`."""
     for name, info in model.model_fields.items():
         path = f"{prefix}{name}"
-        marks = [mark for mark in info.metadata if isinstance(mark, InputFile)]
-        # A marked field may be a model itself (`Inline`), whose fields are no files.
-        if marks:
-            yield path, marks[0]
-            continue
-        for model_path, option in models_in(info.annotation, path):
-            yield from _file_fields(option, f"{model_path}.")
+        for mark in info.metadata:
+            yield path, mark
+        for inner_path, inner_model in _models_in(info.annotation, path):
+            yield from marks_of(inner_model, f"{inner_path}.")
 
 
-def models_in(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+def _models_in(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield the models that a field's type contains, each with its path, in which "*" stands for each element of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield path, annotation
     elif get_origin(annotation) in {Annotated, UnionType, Union}:
         for option in get_args(annotation):
-            yield from models_in(option, path)
+            yield from _models_in(option, path)
     elif get_origin(annotation) in {tuple, list}:
         for option in get_args(annotation):
-            yield from models_in(option, f"{path}.*")
+            yield from _models_in(option, f"{path}.*")
 
 
 def values_at(value: Any, names: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,6 @@ A miner names these options of its services when it registers, and gets no job t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-from runners.input_files import models_in
+from runners.input_files import marks_of
 
 OPTIONS = "options"
 """The feature of a miner's service that lists the options which it knows."""
@@ -42,17 +41,14 @@ class Since:
 @cache
 def options_of(model: type[BaseModel]) -> tuple[str, ...]:
     """Return the options that a service's input model knows, sorted: dotted paths ("messages.*.name"), or "path=value" for a value."""
-    return tuple(sorted(_options(model)))
-
-
-def _options(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, info in model.model_fields.items():
-        path = f"{prefix}{name}"
-        for mark in info.metadata:
-            if isinstance(mark, Since):
-                yield from (f"{path}={value}" for value in mark.values) if mark.values else (path,)
-        for inner_path, inner_model in models_in(info.annotation, path):
-            yield from _options(inner_model, f"{inner_path}.")
+    marks = ((path, mark) for path, mark in marks_of(model) if isinstance(mark, Since))
+    return tuple(
+        sorted(
+            option
+            for path, mark in marks
+            for option in ([f"{path}={value}" for value in mark.values] or [path])
+        )
+    )
 
 
 def parameters_of(request: BaseModel) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -124,17 +124,11 @@ def sentences(
     if len(sentences_by_path) > MAX_FIELDS:
         sentences_by_path.popitem()
         left_out += 1
-    return {path: _joined(of_field[:MAX_DISTINCT]) for path, of_field in sentences_by_path.items()} | _more(
-        left_out
-    )
-
-
-def _more(left_out: int) -> dict[str, str]:
-    if not left_out:
-        return {}
-    return {
-        MORE: f"{left_out} more {'error is' if left_out == 1 else 'errors are'} not shown; correct these first"
-    }
+    joined = {path: _joined(of_field[:MAX_DISTINCT]) for path, of_field in sentences_by_path.items()}
+    if left_out:
+        errors_are = "error is" if left_out == 1 else "errors are"
+        joined[MORE] = f"{left_out} more {errors_are} not shown; correct these first"
+    return joined
 
 
 def _joined(sentences_of_field: Sequence[str]) -> str:

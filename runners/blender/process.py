@@ -340,6 +340,13 @@ def _memory_fault(reason: str) -> Retry:
     )
 
 
+def _too_slow(_: str) -> Fail:
+    return Fail(
+        "The job took longer than its timeout_seconds; raise timeout_seconds or render less.",
+        code=FailureCode.TIMEOUT,
+    )
+
+
 _ENGINE_FAULTS: Mapping[str, Callable[[str], Fail | Retry]] = {
     "no camera": lambda _: Fail("The scene has no camera; add one, or name one of its cameras in camera."),
     "out of memory": _memory_fault,
@@ -356,14 +363,8 @@ _LIMITS: Mapping[Ended, Callable[[str], Fail | Retry]] = {
         "The frames are larger than this miner allows; render fewer or smaller frames.",
         code=FailureCode.OUTPUT_TOO_LARGE,
     ),
-    Ended.DEADLINE: lambda _: Fail(
-        "The job took longer than its timeout_seconds; raise timeout_seconds or render less.",
-        code=FailureCode.TIMEOUT,
-    ),
-    Ended.CPU: lambda _: Fail(
-        "The job took longer than its timeout_seconds; raise timeout_seconds or render less.",
-        code=FailureCode.TIMEOUT,
-    ),
+    Ended.DEADLINE: _too_slow,
+    Ended.CPU: _too_slow,
     Ended.PROCESSES: lambda _: Fail(
         "The scene made Blender start more processes than allowed.", code=FailureCode.LIMIT_EXCEEDED
     ),

@@ -82,6 +82,12 @@ def _requested_units(parameters: Mapping[str, Any]) -> Decimal | None:
     return Decimal(width * height * samples * len(parameters.get("frames") or (0,))) / 1_000_000
 
 
+_PASSED_ON = {
+    *("engine", "scene", "camera", "samples", "seed"),
+    *("transparent", "denoise", "noise_threshold", "quality"),
+}
+"""Fields of a request that the script inside Blender knows by the same names."""
+
 DEFINITION = ServiceDefinition(
     service_id="blender_rendering",
     name="Blender",
@@ -303,28 +309,20 @@ class BlenderRunner(Runner[RenderRequest]):
             if (path := context.checkpoints.get(frame_name(frame, request))) is not None
         }
         return {
+            **request.model_dump(include=_PASSED_ON),
             "task": "render",
-            "engine": request.engine,
             "engines": engines,
             "gpu": backend is not None,
             "gpu_only": request.device == "gpu",
             "denoiser": abilities(self.tools, device).denoiser,
-            "scene": request.scene,
-            "camera": request.camera,
             "frames": frames,
             "tile": tile,
             "made": finished,
             "output": OUTPUT,
             "width": request.resolution_x,
             "height": request.resolution_y,
-            "samples": request.samples,
-            "seed": request.seed,
-            "transparent": request.transparent,
-            "denoise": request.denoise,
-            "noise_threshold": request.noise_threshold,
             "format": request.output_format,
             "depth": request.depth,
-            "quality": request.quality,
             "max_pixels": MAX_PIXELS,
             "max_samples": MAX_SAMPLES,
         }

@@ -8,12 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 
 from runners.api import (
+    TOKENS,
     Benchmark,
     Context,
     Requirements,
     Result,
     ServiceDefinition,
-    SoldUnit,
     Tools,
 )
 from runners.embedding.form import FORM
@@ -30,10 +30,7 @@ DEFINITION = ServiceDefinition(
     description="Turns each text into a list of numbers, so that a program can find texts of similar meaning.",
     tags=("embedding", "vector", "search", "rag", "text"),
     unit="token",
-    sale_units=(
-        SoldUnit("token", "tokens", Decimal(1)),
-        SoldUnit("million tokens", "million tokens", Decimal(1_000_000)),
-    ),
+    sale_units=TOKENS,
     determinism="The vectors are the same on the same device, up to rounding errors.",
     input_model=EmbeddingRequest,
     form=FORM,

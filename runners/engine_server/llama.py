@@ -92,8 +92,14 @@ def device_kinds() -> tuple[DeviceKind, ...]:
 
 def gguf_file(model: Model) -> Path | None:
     """Return the GGUF file of a model's directory: `model.gguf`, or the only one beside the projector; of one that is split, the first part."""
-    named = model.path / GGUF
-    files = [named] if named.is_file() else [file for file in _others(model) if not is_later_shard(file.name)]
+    if (named := model.path / GGUF).is_file():
+        return named
+    projectors = {*_matching(model, PROJECTORS)}
+    files = [
+        file
+        for file in _matching(model, "*.gguf")
+        if file not in projectors and not is_later_shard(file.name)
+    ]
     return files[0] if len(files) == 1 else None
 
 
@@ -107,11 +113,6 @@ def projector_file(model: Model) -> Path | None:
     """Return the GGUF file with the part of a model that reads images: the only one whose name begins with "mmproj"."""
     files = _matching(model, PROJECTORS)
     return files[0] if len(files) == 1 else None
-
-
-def _others(model: Model) -> list[Path]:
-    projectors = set(_matching(model, PROJECTORS))
-    return [file for file in _matching(model, "*.gguf") if file not in projectors]
 
 
 def _matching(model: Model, pattern: str) -> list[Path]:

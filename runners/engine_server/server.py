@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from runners.api import Fail, FailureCode, Retry
-from runners.causes import Outcome, Stage, error_of, outcome_of
+from runners.causes import REFUSALS, Outcome, Stage, error_of
 from runners.engine_server.failure_log import FailureLog
 
 LAUNCHER = Path(__file__).with_name("launch.py")
@@ -170,7 +170,7 @@ def failure(stage: Stage, status: int, text: str) -> Fail | Retry:
         error = json.loads(text)
         error = error.get("error", error)
         text = str(error.get("message", text))
-    return error_of(stage, text, outcome_of(status))
+    return error_of(stage, text, Outcome.REFUSED if status in REFUSALS else Outcome.FAILED)
 
 
 class Stream:

@@ -307,14 +307,12 @@ class _Host:
 
     def _send_done(self, message: Done) -> None:
         try:
-            frame = encode(message)
+            self._send(message)
         except ProtocolError:
             raise Fail(
                 "The results are larger than 16 MiB; write large data to files.",
                 code=FailureCode.RESULT_TOO_LARGE,
             ) from None
-        with self._send_lock:
-            self._connection.sendall(frame)
 
     def _request(self, parameters: Mapping[str, Any], *, sealed: bool) -> Any:
         try:

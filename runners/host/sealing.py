@@ -224,16 +224,14 @@ class RunSealing:
         sealed_file = self._outputs.get(source)
         if sealed_file is None:
             sealed_file = self._outputs[source] = self._seal_file(source, len(self._outputs))
-        address = {
+        return {
+            **reference.extra,
             "artifact_id": sealed_file["artifact_id"],
             "url": f"/v1/artifacts/{sealed_file['artifact_id']}",
-        }
-        named = {
             "media_type": reference.media_type[:200],
             "size": sealed_file["size"],
             "name": reference.name[:200],
         }
-        return {**reference.extra, **address, **named}
 
     def _seal_file(self, source: Path, number: int) -> dict[str, Any]:
         cipher, salted = self.keys.answer(f"output:{number}"), self.keys.digest(f"output:{number}")

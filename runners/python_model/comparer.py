@@ -51,12 +51,8 @@ def first_difference(mine: Mapping[str, Any], audited: Audited) -> str | None:
 
     `mine` are the results of a run of this runner, with an `OutputFile` for each file, or known ones, with the digest of each.
     """
-    own_results = {name: value for name, value in mine.items() if name not in HOST_FIELDS}
-    their_results = {name: value for name, value in audited.results.items() if name not in HOST_FIELDS}
-    location = _difference(own_results, their_results, "results")
-    if location is not None:
-        return location[:_MAX_WHERE]
-    return _file_difference(_digests(mine), {name: _digest(path) for name, path in audited.files.items()})
+    their_digests = {name: _digest(path) for name, path in audited.files.items()}
+    return _run_difference(mine, audited.results, their_digests)
 
 
 def verdict(repeat: Callable[[], str | None], difference: str | None, hindered: str | None) -> Comparison:
@@ -76,12 +72,17 @@ def verdict(repeat: Callable[[], str | None], difference: str | None, hindered: 
 
 def runs_differ(first_run: Mapping[str, Any], second_run: Mapping[str, Any]) -> str | None:
     """Return the path of the first difference between two own runs, None if they are equal."""
-    values = [
-        {name: value for name, value in run.items() if name not in HOST_FIELDS}
-        for run in (first_run, second_run)
-    ]
-    location = _difference(values[0], values[1], "results")
-    return location or _file_difference(_digests(first_run), _digests(second_run))
+    return _run_difference(first_run, second_run, _digests(second_run))
+
+
+def _run_difference(
+    mine: Mapping[str, Any], results: Mapping[str, Any], digests: Mapping[str, str]
+) -> str | None:
+    own_values, their_values = (
+        {name: value for name, value in run.items() if name not in HOST_FIELDS} for run in (mine, results)
+    )
+    location = _difference(own_values, their_values, "results")
+    return location[:_MAX_WHERE] if location is not None else _file_difference(_digests(mine), digests)
 
 
 def _digests(results: Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from runners.api import Context, Fail, FailureCode, Retry, Tools
 from runners.python_model.index import index
@@ -238,9 +239,7 @@ def clear_packages(store: Path) -> bool:
     if not cache.is_dir():
         return False
     with _lock_file(store / "install").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try_lock(lock, fcntl.LOCK_EX):
             return False
         files.remove(cache)
         return True
@@ -249,9 +248,7 @@ def clear_packages(store: Path) -> bool:
 def evict(directory: Path) -> bool:
     """Remove an environment unless a job is using it."""
     with _lock_file(directory).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try_lock(lock, fcntl.LOCK_EX):
             return False
         with suppress(FileNotFoundError):  # first, so that a partly removed environment is never used
             (directory / _COMPLETE).unlink()
@@ -283,20 +280,24 @@ def _locked(path: Path, kind: int, context: Context, report: Report) -> Iterator
     """Hold a lock shared with other child processes; wait for it until the job's deadline."""
     deadline = time.monotonic() + context.timeout_seconds
     with _lock_file(path).open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                context.check()
-                report(0.0)
-                if time.monotonic() > deadline:
-                    raise Retry(
-                        "Other jobs are taking too long to install their requirements.",
-                        code=FailureCode.REQUIREMENTS_UNAVAILABLE,
-                    ) from None
-                time.sleep(LOCK_POLL)
+        while not _try_lock(lock, kind):
+            context.check()
+            report(0.0)
+            if time.monotonic() > deadline:
+                raise Retry(
+                    "Other jobs are taking too long to install their requirements.",
+                    code=FailureCode.REQUIREMENTS_UNAVAILABLE,
+                )
+            time.sleep(LOCK_POLL)
         yield
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _lock_file(path: Path) -> Path:

@@ -8,7 +8,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,7 @@ _TAR = (257, b"ustar")
 """Where the name of the format stands in a plain tar file."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Program:
     """One job's program. `limits` are those of the run without its time, which ends at `deadline` (monotonic)."""
 
@@ -41,24 +41,13 @@ class Program:
     context: Context
     limits: Limits
     threads: int
-    deadline: float
-    packed: bool
+    deadline: float = field(init=False)
+    packed: bool = field(init=False)
 
-    @classmethod
-    def of(
-        cls,
-        tools: Tools,
-        device: Device,
-        request: InferenceRequest,
-        context: Context,
-        limits: Limits,
-        threads: int,
-    ) -> Program:
-        """Return the program of a job, and make its directory."""
-        (context.work / "scratch" / "model").mkdir(parents=True)
-        packed = _is_archive(context.files["model.source"])
-        deadline = time.monotonic() + context.timeout_seconds
-        return cls(tools, device, request, context, limits, threads, deadline, packed)
+    def __post_init__(self) -> None:
+        (self.context.work / "scratch" / "model").mkdir(parents=True)
+        self.packed = _is_archive(self.context.files["model.source"])
+        self.deadline = time.monotonic() + self.context.timeout_seconds
 
     @property
     def result(self) -> Path:

@@ -177,7 +177,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the results, and the environment in which they were made."""
         limits, threads = self._limits(context.resources), self._threads(context.resources)
-        program = Program.of(self.tools, self.device, request, context, limits, threads)
+        program = Program(self.tools, self.device, request, context, limits, threads)
         began = time.monotonic()
         packages = [*request.model.requirements, *program.unpack(lambda _: meter.report(0.0))]
 

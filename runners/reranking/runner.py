@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from runners.api import (
+    TOKENS,
     Benchmark,
     Context,
     Fail,
@@ -18,7 +19,6 @@ from runners.api import (
     Result,
     Retry,
     ServiceDefinition,
-    SoldUnit,
     Tools,
 )
 from runners.engine_server import EngineServer
@@ -46,10 +46,7 @@ DEFINITION = ServiceDefinition(
     description="Scores how relevant each text is to a question, so that a search shows the best results first.",
     tags=("reranking", "relevance", "search", "rag", "text"),
     unit="token",
-    sale_units=(
-        SoldUnit("token", "tokens", Decimal(1)),
-        SoldUnit("million tokens", "million tokens", Decimal(1_000_000)),
-    ),
+    sale_units=TOKENS,
     determinism="The scores are the same on the same device, up to rounding errors.",
     input_model=RerankingRequest,
     form=FORM,

@@ -10,10 +10,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
-
-    Samples = NDArray[float32]
+    from runners.speech.base import Samples
 
 RATE: Final = 16_000
 """Samples per second of the compared sounds."""

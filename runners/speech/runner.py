@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -65,11 +65,6 @@ BENCHMARK_TEXTS: Final = (
 """What a machine says in a benchmark (the first) and in a calibration (all)."""
 
 
-def _title(request: Mapping[str, Any], _: Mapping[str, str]) -> str:
-    title: str = request["input"]
-    return title
-
-
 DEFINITION = ServiceDefinition(
     service_id="speech_synthesis",
     name="Speech synthesis",
@@ -90,7 +85,7 @@ DEFINITION = ServiceDefinition(
     route="speech/synthesize",
     model_field="model",
     units=lambda request: Decimal(len(request["input"])),
-    title=_title,
+    title=lambda request, _: request["input"],
     comparer=audit.COMPARER,
 )
 

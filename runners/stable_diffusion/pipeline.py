@@ -124,7 +124,7 @@ class DiffusionModel:
         return GenerationSettings(
             steps=generation.steps,
             guidance=generation.guidance,
-            scheduler=self.scheduler_name(generation.scheduler),
+            scheduler=generation.scheduler or type(self._scheduler).__name__,  # the model's own
             strength=generation.strength,
             precision=self._loaded.precision,
             quantization=self._loaded.quantization,
@@ -138,10 +138,6 @@ class DiffusionModel:
         quantization = "" if self._loaded.quantization == "none" else f" ({self._loaded.quantization})"
         saving = "" if self._savings.placement == "whole" else ", in parts to save memory"
         return f"Model {self._name} in {self._loaded.precision}{quantization} on {device.words}{saving}."
-
-    def scheduler_name(self, scheduler: Scheduler | None) -> str:
-        """Return the scheduler's name for a picture's record; None means the model's own."""
-        return scheduler or type(self._scheduler).__name__
 
     def cut_prompts(self, request: GenerateRequest) -> tuple[str, ...]:
         """Return a warning for each prompt that is too long for the model."""

@@ -35,6 +35,7 @@ from runners.audits import failed
 from runners.extras import extra_command, has_modules, version_of
 from runners.model_errors import not_loaded
 from runners.own_run import OwnRun
+from runners.sandbox import gpus
 from runners.stable_diffusion.comparer import COMPARER, choose, distances, precision, settings_difference
 from runners.stable_diffusion.control import control_files
 from runners.stable_diffusion.files import examine, lora_file
@@ -77,9 +78,6 @@ _PACKAGES = {
 
 _QUANTIZATIONS = {"fp8": "torch", "gguf": "gguf", "nf4": "bitsandbytes"}
 """The forms of quantised weights, and the package that each needs."""
-
-_NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""Device files of NVIDIA's driver on Linux and in WSL, used because `benchmark` must not import an engine."""
 
 
 def _requested_units(parameters: Mapping[str, Any]) -> Decimal | None:
@@ -154,7 +152,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - it has no input files
         """See `Runner.benchmark`. Smaller without a GPU, where it would take minutes."""
         typical = {"prompt": "A lighthouse on a cliff at sunset, oil painting", "seed": 1, "num_images": 1}
-        work = {"size": "512x512", "steps": 20} if _has_gpu() else {"size": "256x256", "steps": 4}
+        work = {"size": "512x512", "steps": 20} if gpus.present() else {"size": "256x256", "steps": 4}
         return Benchmark({**typical, **work}, metric="megapixel-step/s")
 
     def load(self, model: Model | None) -> None:
@@ -373,7 +371,3 @@ def _write(
     write_image(image, path, form, request.quality or DEFAULT_QUALITY, record)
     extra = {"seed": seed, "width": image.width, "height": image.height}
     return OutputFile(path, f"image/{form}", path.name, extra)
-
-
-def _has_gpu() -> bool:
-    return any(path.exists() for path in _NVIDIA_DEVICES)

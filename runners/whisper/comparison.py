@@ -134,12 +134,7 @@ def compared(
 ) -> TranscriptDistance:
     """Compare a claimed transcript with the auditor's in some stretches of the sound."""
     distances = [
-        distance(
-            within(claimed, stretch, MARGIN),
-            within(expected, stretch),
-            open_start=stretch.open_start,
-            open_end=stretch.open_end,
-        )
+        distance(within(claimed, stretch, MARGIN), within(expected, stretch), stretch)
         for stretch in stretches
     ]
     return TranscriptDistance(
@@ -152,23 +147,18 @@ def compared(
 
 
 def distance(
-    claimed: Sequence[SpokenWord], expected: Sequence[SpokenWord], *, open_start: bool, open_end: bool
+    claimed: Sequence[SpokenWord], expected: Sequence[SpokenWord], stretch: Stretch
 ) -> TranscriptDistance:
-    """Compare a claimed transcript with the auditor's. An open side is the border of a window, beyond which claimed words are not compared."""
-    start = BORDER if open_start and len(expected) > 2 * BORDER else 0
-    expected = expected[start : len(expected) - (BORDER if open_end and len(expected) > 2 * BORDER else 0)]
-    pairs = _aligned(claimed, expected, open_start=open_start, open_end=open_end)
-    right = [
-        (word, expected_word)
-        for word, expected_word in pairs
-        if word and expected_word and word.text == expected_word.text
-    ]
-    wrong = [
-        (word, expected_word)
-        for word, expected_word in pairs
-        if not (word and expected_word and word.text == expected_word.text)
-    ]
-    apart = [min(MOST_SECONDS, abs(word.seconds - expected_word.seconds)) for word, expected_word in right]
+    """Compare a claimed transcript of a stretch with the auditor's. Claimed words beyond an open side are not compared."""
+    border = BORDER if len(expected) > 2 * BORDER else 0
+    expected = expected[border * stretch.open_start : len(expected) - border * stretch.open_end]
+    pairs = _aligned(claimed, expected, stretch)
+    wrong, apart = [], list[float]()
+    for word, expected_word in pairs:
+        if word and expected_word and word.text == expected_word.text:
+            apart.append(min(MOST_SECONDS, abs(word.seconds - expected_word.seconds)))
+        else:
+            wrong.append((word, expected_word))
     return TranscriptDistance(
         wrong=len(wrong),
         expected=len(expected),
@@ -186,32 +176,22 @@ def _described(pair: tuple[SpokenWord | None, SpokenWord | None]) -> str:
 
 
 def _aligned(
-    claimed: Sequence[SpokenWord], expected: Sequence[SpokenWord], *, open_start: bool, open_end: bool
+    claimed: Sequence[SpokenWord], expected: Sequence[SpokenWord], stretch: Stretch
 ) -> list[tuple[SpokenWord | None, SpokenWord | None]]:
     """Return the pairs of an alignment with the fewest differences, in order. Claimed words beyond an open side have no pair."""
-    rows = [[0 if open_start else number for number in range(len(claimed) + 1)]]
+    rows = [[0 if stretch.open_start else number for number in range(len(claimed) + 1)]]
     for expected_word in expected:
-        above, row = rows[-1], [rows[-1][0] + 1]
+        above, costs = rows[-1], [rows[-1][0] + 1]
         for number, word in enumerate(claimed):
             changed = above[number] + (word.text != expected_word.text)
-            row.append(min(changed, above[number + 1] + 1, row[-1] + 1))
-        rows.append(row)
+            costs.append(min(changed, above[number + 1] + 1, costs[-1] + 1))
+        rows.append(costs)
     last = rows[-1]
-    column = min(range(len(last)), key=lambda number: (last[number], -number)) if open_end else len(claimed)
-    return _traced(rows, claimed, expected, column, open_start=open_start)
-
-
-def _traced(
-    rows: Sequence[Sequence[int]],
-    claimed: Sequence[SpokenWord],
-    expected: Sequence[SpokenWord],
-    column: int,
-    *,
-    open_start: bool,
-) -> list[tuple[SpokenWord | None, SpokenWord | None]]:
+    row, column = len(expected), len(claimed)
+    if stretch.open_end:
+        column = min(range(len(last)), key=lambda number: (last[number], -number))
     pairs: list[tuple[SpokenWord | None, SpokenWord | None]] = []
-    row = len(expected)
-    while row or (column and not open_start):
+    while row or (column and not stretch.open_start):
         if row and column:
             word, expected_word = claimed[column - 1], expected[row - 1]
             if rows[row][column] == rows[row - 1][column - 1] + (word.text != expected_word.text):

@@ -7,9 +7,9 @@ Sequence Transduction by Jointly Predicting Tokens and Durations" (Xu et al., 20
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -161,17 +161,7 @@ def _report(block: Block, clip: Clip, result: Any, listener: Listener, *, words:
     for passage in block.restore([Passage(clip.start, clip.end, spoken)]):
         for segment in segments_of(passage.words):
             text = f" {' '.join(word.word for word in segment)}"
-            timed: list[Mapping[str, Any]] | None = None
-            if words:
-                timed = [
-                    {
-                        "word": word.word,
-                        "start": word.start,
-                        "end": word.end,
-                        "probability": word.probability,
-                    }
-                    for word in segment
-                ]
+            timed = [asdict(word) for word in segment] if words else None
             listener.segment(plain_segment(segment[0].start, segment[-1].end, text, timed), text)
 
 

@@ -107,34 +107,22 @@ class TranscribeRequest(Strict):
         """Return what a Parakeet model cannot do of this request, with the remedy; None if it can do everything."""
         model = f"model {self.model!r}"
         languages = ("en",) if self.model.startswith(PARAKEET_ENGLISH_PREFIX) else PARAKEET_LANGUAGES
-        refusals = (
-            (
-                "engine",
-                self.engine not in (None, PARAKEET),
-                f"{model} does not run in {self.engine}; leave out engine, or choose {PARAKEET!r}",
-            ),
-            (
-                "task",
-                self.task == "translate",
-                f"{model} does not translate; use a Whisper model such as 'large-v3' to translate",
-            ),
-            (
-                "initial_prompt",
-                self.initial_prompt is not None,
-                f"{model} has no prompt; remove initial_prompt, or use a Whisper model",
-            ),
-            (
-                "temperature",
-                self.temperature > 0,
-                f"{model} takes only the likeliest words; set temperature to 0, or use a Whisper model",
-            ),
-            (
-                "language",
-                self.language not in (None, *languages),
-                f"{model} does not know the language {self.language!r}, only {', '.join(languages)}; use a Whisper model for it",
-            ),
-        )
-        return next((WrongField(field, words) for field, refused, words in refusals if refused), None)
+        if self.engine not in (None, PARAKEET):
+            words = f"does not run in {self.engine}; leave out engine, or choose {PARAKEET!r}"
+            return WrongField("engine", f"{model} {words}")
+        if self.task == "translate":
+            words = "does not translate; use a Whisper model such as 'large-v3' to translate"
+            return WrongField("task", f"{model} {words}")
+        if self.initial_prompt is not None:
+            words = "has no prompt; remove initial_prompt, or use a Whisper model"
+            return WrongField("initial_prompt", f"{model} {words}")
+        if self.temperature > 0:
+            words = "takes only the likeliest words; set temperature to 0, or use a Whisper model"
+            return WrongField("temperature", f"{model} {words}")
+        if self.language not in (None, *languages):
+            words = f"does not know the language {self.language!r}, only {', '.join(languages)}; use a Whisper model for it"
+            return WrongField("language", f"{model} {words}")
+        return None
 
     @model_validator(mode="after")
     def _formats_differ(self) -> Self:

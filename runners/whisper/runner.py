@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -30,7 +29,15 @@ from runners.api import (
     Tools,
 )
 from runners.extras import extra_command, version_of
-from runners.ffmpeg.process import INPUT, generate, input_words, inspect, job_limits, run_ffmpeg
+from runners.ffmpeg.process import (
+    INPUT,
+    generate,
+    input_words,
+    inspect,
+    job_limits,
+    missing_programs,
+    run_ffmpeg,
+)
 from runners.model_errors import not_loaded
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
@@ -104,8 +111,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
         """See `Runner.probe`. Finds packages without importing them, and tests the sandbox."""
-        reasons = [reason for reason in _missing(tools) if reason]
-        if reasons:
+        if reasons := _missing(tools):
             return Probe(available=False, reasons=tuple(reasons))
         engines = [name for name in ENGINES if installed(name)]
         versions = tuple(map(_engine_version, engines))
@@ -305,11 +311,13 @@ class _Listener:
         self._duration = duration
 
     def reached(self, seconds: float, language: str | None) -> None:  # noqa: ARG002 - the interface
+        self._progress(seconds)
+
+    def _progress(self, seconds: float) -> None:
         self._context.check()
         transcribed = min(seconds, self._duration)
-        self._context.progress(
-            min(99.0, 100 * transcribed / self._duration), Decimal(str(round(transcribed, 3)))
-        )
+        percent = min(99.0, 100 * transcribed / self._duration)
+        self._context.progress(percent, Decimal(str(round(transcribed, 3))))
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:  # noqa: ARG002 - as above
         self._context.check()
@@ -319,26 +327,20 @@ class _Listener:
         self.spans.append((self._start + start, self._start + end))
 
 
-class _Report:
+class _Report(_Listener):
     """Reports an engine's progress to the job. The engine's times begin where earlier runs ended.
 
     `text` is the transcript so far, with the spaces between segments.
     """
 
     def __init__(self, context: Context, duration: float, resumed: Resumed, parts: PartWriter) -> None:
-        self.segments: list[Mapping[str, Any]] = []
+        super().__init__(context, resumed.until, duration)
         self.text = resumed.text
-        self._context = context
-        self._duration = duration
         self._resumed = resumed
         self._parts = parts
 
     def reached(self, seconds: float, language: str | None) -> None:
-        self._context.check()
-        transcribed = min(self._resumed.until + seconds, self._duration)
-        self._context.progress(
-            min(99.0, 100 * transcribed / self._duration), Decimal(str(round(transcribed, 3)))
-        )
+        self._progress(self._resumed.until + seconds)
         self._parts.border(self._resumed.until + seconds, language)
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:
@@ -348,9 +350,6 @@ class _Report:
         self._publish(moved, len(f"{self.text}{space}".lstrip()))
         self.text += text
         self._parts.segment(moved, text)
-
-    def doubtful(self, start: float, end: float) -> None:
-        """Only an audit needs to know it."""
 
     def repeat(self) -> None:
         """Publish the segments of earlier runs: each run's events make a whole transcript."""
@@ -369,20 +368,12 @@ class _Report:
         self._context.event("segment", {**times_and_text, "offset": offset})
 
 
-def _missing(tools: Tools) -> list[str | None]:
+def _missing(tools: Tools) -> list[str]:
     """Return this machine's missing requirements as sentences for its owner."""
-    missing: list[str | None] = []
-    if not any(installed(engine) for engine in ENGINES):
-        missing.append(
-            "Neither faster-whisper nor openai-whisper is installed; install the former: "
-            f"{extra_command('faster-whisper')}."
-        )
-    missing += [
-        f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
-        for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe))
-        if shutil.which(program) is None
-    ]
-    return [*missing, unavailable(tools)]
+    command = extra_command("faster-whisper")
+    neither = f"Neither faster-whisper nor openai-whisper is installed; install the former: {command}."
+    engines = [] if any(installed(engine) for engine in ENGINES) else [neither]
+    return [*engines, *missing_programs(tools), *filter(None, [unavailable(tools)])]
 
 
 def _engine_version(engine: Engine) -> str:

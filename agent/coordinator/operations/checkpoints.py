@@ -8,7 +8,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.store import checkpoints
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.jobs import JobRecord
-from runners.checkpoints import Checkpoints
+from runners.api import Checkpoints
 
 
 async def outputs_so_far(context: Context, record: JobRecord) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def spoken(text, start=0.0):
     ],
 )  # fmt: skip
 def test_words_differ_by_the_fewest_changes(claimed, own, errors, where):
-    found = distance(spoken(claimed), spoken(own), open_start=False, open_end=False)
+    found = distance(spoken(claimed), spoken(own), Stretch(0, 0, open_start=False, open_end=False))
     assert found.errors == pytest.approx(errors, abs=1e-6)
     assert found.first_wrong.startswith(where[:20])
 
@@ -48,10 +48,10 @@ def test_words_differ_by_the_fewest_changes(claimed, own, errors, where):
 def test_words_beyond_a_window_do_not_count():
     claimed = spoken("one two three four five six seven eight nine ten eleven twelve")
     own = spoken("hree four five six seven eight nin", start=2)
-    assert distance(claimed, own, open_start=True, open_end=True).errors == 0
-    assert distance(claimed, own, open_start=True, open_end=False).errors > 0.5
+    assert distance(claimed, own, Stretch(0, 0, open_start=True, open_end=True)).errors == 0
+    assert distance(claimed, own, Stretch(0, 0, open_start=True, open_end=False)).errors > 0.5
     shifted = [SpokenWord(word.text, word.seconds + 2) for word in claimed]
-    assert distance(shifted, own, open_start=True, open_end=True).seconds == 2
+    assert distance(shifted, own, Stretch(0, 0, open_start=True, open_end=True)).seconds == 2
 
 
 def test_a_window_of_a_long_sound_is_random():
@@ -60,7 +60,7 @@ def test_a_window_of_a_long_sound_is_random():
     assert len(windows) == 3
     assert all(start >= 0 and end <= 600 and end - start == pytest.approx(60) for start, end in windows)
     segments = [{"start": 0, "end": 10, "text": "One, two."}, {"start": 30, "end": 40, "text": "three"}]
-    stretch = Stretch(32.0, 60.0, open_start=True, open_end=True)
+    stretch = Stretch(32.0, 60.0, Stretch(0, 0, open_start=True, open_end=True))
     assert [word.text for word in within(timed_words(segments), stretch, MARGIN)] == ["three"]
 
 
@@ -72,7 +72,7 @@ def test_doubtful_spans_are_left_out():
     left = window.without([(15.0, 30.0), (30.0, 40.0)])
     assert left == [
         Stretch(0.0, 15.0, open_start=False, open_end=True),
-        Stretch(40.0, 60.0, open_start=True, open_end=True),
+        Stretch(40.0, 60.0, Stretch(0, 0, open_start=True, open_end=True)),
     ]
     own = spoken(" ".join(f"word{number}" for number in range(60)))
     claimed = [word if not 15 <= word.seconds <= 40 else SpokenWord("other", word.seconds) for word in own]
