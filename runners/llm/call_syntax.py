@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
 Render = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], str]
@@ -47,12 +47,8 @@ def read_syntax(render: Render, is_words: Callable[[str], bool]) -> CallSyntax:
             syntax = replace(PLAIN, separator=None)
             continue
         read = _between(text, calls, count)
-        return read if read is not None and is_words("".join(filter(None, _parts(read)))) else syntax
+        return read if read is not None and is_words("".join(filter(None, astuple(read)))) else syntax
     return syntax
-
-
-def _parts(syntax: CallSyntax) -> tuple[str | None, ...]:
-    return syntax.prefix, syntax.middle, syntax.suffix, syntax.separator
 
 
 def _conversation(count: int, *, called: bool) -> list[dict[str, Any]]:

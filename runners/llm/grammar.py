@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -278,21 +278,26 @@ def readable_schema(schema: Any) -> Any:
             return {}
         if not isinstance(part, Mapping):
             return part
-        readable_part: dict[str, Any] = {}
-        for keyword, value in part.items():
-            if keyword in _NAMED and isinstance(value, Mapping):
-                readable_part[keyword] = {name: readable(inner) for name, inner in value.items()}
-            elif keyword in _LISTED and isinstance(value, list):
-                readable_part[keyword] = [*map(readable, value)]
-            elif keyword in _SINGLE and not isinstance(value, bool):
-                readable_part[keyword] = readable(value)
-            elif not (keyword == "$ref" and not _resolves(schema, value)) and not (
-                keyword == "type" and not _is_type(value)
-            ):
-                readable_part[keyword] = value
-        return readable_part
+        can_be_read: Mapping[str, Callable[[Any], bool]] = {
+            "$ref": partial(_resolves, schema),
+            "type": _is_type,
+        }
+        return {
+            keyword: _converted(keyword, value, readable)
+            for keyword, value in part.items()
+            if keyword not in can_be_read or can_be_read[keyword](value)
+        }
 
     return readable(schema)
+
+
+def _converted(keyword: str, value: Any, convert: Callable[[Any], Any]) -> Any:
+    """Return the value of a keyword of a schema, with the schemas in it converted."""
+    if keyword in _NAMED and isinstance(value, Mapping):
+        return {name: convert(part) for name, part in value.items()}
+    if keyword in _LISTED and isinstance(value, list):
+        return [convert(part) for part in value]
+    return convert(value) if keyword in _SINGLE and not isinstance(value, bool) else value
 
 
 def _is_type(value: Any) -> bool:
@@ -368,18 +373,16 @@ def _enforced(schema: Any, *, closed: bool = True, annotations: bool = False) ->
     """
     if not isinstance(schema, Mapping):
         return schema
-    enforced: dict[str, Any] = {}
-    inner = partial(_enforced, annotations=annotations)
-    for keyword, value in schema.items():
-        if keyword in _NAMED and isinstance(value, Mapping):
-            enforced[keyword] = {name: inner(part, closed=closed) for name, part in value.items()}
-        elif keyword in _LISTED and isinstance(value, list):
-            # The parts of allOf describe one object together.
-            enforced[keyword] = [inner(part, closed=closed and keyword != "allOf") for part in value]
-        elif keyword in _SINGLE:
-            enforced[keyword] = inner(value, closed=closed)
-        elif annotations or not _is_annotation(keyword, value):
-            enforced[keyword] = value
+    enforced = {
+        # The parts of allOf describe one object together.
+        keyword: _converted(
+            keyword,
+            value,
+            partial(_enforced, closed=closed and keyword != "allOf", annotations=annotations),
+        )
+        for keyword, value in schema.items()
+        if annotations or not _is_annotation(keyword, value)
+    }
     if not annotations:
         enforced = _with_names(enforced)
     if closed and "properties" in enforced and not _OPEN & enforced.keys():

@@ -224,22 +224,17 @@ class ToolChoice(Strict):
 class InferenceRequest(Strict):
     """Input of the service `llm_inference`.
 
-        Requires either `prompt` or `messages`. A model with a chat template receives `prompt` as a user's message; a
-        model without one, or `raw`, continues the text unchanged, control tokens included. `temperature` 0 always chooses the
-        most likely token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
-        With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form; an object has only the
-        properties that the schema lists, in the same order, unless it has `additionalProperties`.
-        `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` do so only in llama.cpp. `n` is the
-        number of answers. `top_logprobs` reports the log-probability of each token and of so many alternatives. `logit_bias` adds
-        to the logits of tokens, by the token's number. With `tools`, the model may answer with calls of these functions;
-    <<<<<<< HEAD
-        `tool_choice` "required", or a function's name, makes it do so. `reasoning_effort` "none" lets a model that thinks before it
-        answers do without. With `only_tokens` nothing is generated: the results have the number of the request's tokens, also the tokens, or also
-        their texts; without `special_tokens`, those of a `raw` prompt itself. "text" returns the text of `token_ids`.
-    =======
-        `tool_choice` "required", or a function's name, makes it do so; only a text has to follow `response_schema`. `reasoning_effort` "none" lets a model that thinks before it
-        answers do without.
-    >>>>>>> 41f67cbc (Tools and a form of the answer in one request; several required calls; what a JSON Schema cannot enforce is named)
+    Requires either `prompt` or `messages`. A model with a chat template receives `prompt` as a user's message; a
+    model without one, or `raw`, continues the text unchanged, control tokens included. `temperature` 0 always chooses the
+    most likely token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
+    With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form; an object has only the
+    properties that the schema lists, in the same order, unless it has `additionalProperties`.
+    `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` do so only in llama.cpp. `n` is the
+    number of answers. `top_logprobs` reports the log-probability of each token and of so many alternatives. `logit_bias` adds
+    to the logits of tokens, by the token's number. With `tools`, the model may answer with calls of these functions;
+    `tool_choice` "required", or a function's name, makes it do so; only a text has to follow `response_schema`. `reasoning_effort` "none"
+    lets a model that thinks before it answers do without. With `only_tokens` nothing is generated: the results have the number of the request's
+    tokens, also the tokens, or also their texts; without `special_tokens`, those of a `raw` prompt itself. "text" returns the text of `token_ids`.
     `grammar` is one that the text follows, in GBNF. `suffix` follows the text that a raw `prompt` begins, for models that fill in. `min_p`, `typical_p`
     and `mirostat` choose among the tokens as the engines do that know them; `min_tokens` and `ignore_eos` let no answer end early.
     `template_options` are variables of the model's chat template.

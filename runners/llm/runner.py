@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import (
+    TOKENS,
     Audited,
     AuditResult,
     Benchmark,
@@ -22,7 +23,6 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
-    SoldUnit,
     Tools,
 )
 from runners.engine_server import llama, shared_memory
@@ -60,10 +60,7 @@ DEFINITION = ServiceDefinition(
     description="Answers questions, follows instructions and continues texts with open language models, some of which see images.",
     tags=("llm", "text", "chat", "completion", "json", "tools", "llama", "qwen", "mistral"),
     unit="token",
-    sale_units=(
-        SoldUnit("token", "tokens", Decimal(1)),
-        SoldUnit("million tokens", "million tokens", Decimal(1_000_000)),
-    ),
+    sale_units=TOKENS,
     determinism=(
         "With temperature 0, or with a seed, the text is the same on the same device and engine, except that it may differ where "
         "two words are nearly equally likely, depending on concurrent requests and on earlier ones with the same beginning."

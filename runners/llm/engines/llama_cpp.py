@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +36,6 @@ from runners.llm.engines.base import (
     no_such_token,
 )
 from runners.llm.engines.calls import read_calls
-from runners.llm.engines.control_tokens import breaker
 from runners.llm.engines.enforcing import answer_grammar, plain_answer_schema
 from runners.llm.engines.slots import SlotRequest, Slots
 from runners.llm.evidence import TOP
@@ -78,7 +76,6 @@ class LlamaCppEngine(openai.ServerEngine):
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
         # llama.cpp refuses a request for more answers than it can generate at the same time.
         answers = max(tools.batch, MAX_ANSWERS)
-        self._slots = Slots(answers, self._erase)
         file = gguf_file(model)
         assert file is not None, "open_engine has found it"  # noqa: S101 - see the words
         adapters = adapter_files(model)
@@ -102,7 +99,7 @@ class LlamaCppEngine(openai.ServerEngine):
         described = self._server.get("/v1/models")["data"][0]["meta"]
         self.context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
         self._vocabulary = int(described["n_vocab"])
-        self._budget = _TokenBudget(int(described["n_ctx"]))
+        self._slots = Slots(answers, self._erase, int(described["n_ctx"]))
         # What the server predicts while it reads; it reports no probabilities with the end of an answer or a part of a character.
         self._word = self._words("a")[0]
         self.precision = str(described["ftype"])
@@ -152,8 +149,8 @@ class LlamaCppEngine(openai.ServerEngine):
         check_context(len(tokens), request, self.context)
         share = len(tokens) + request.n * request.max_tokens
         if images:  # how many tokens they are is known only when they have been read
-            share = min(share + len(images) * IMAGE_TOKENS, self._budget.tokens)
-        if share > self._budget.tokens:
+            share = min(share + len(images) * IMAGE_TOKENS, self._slots.tokens)
+        if share > self._slots.tokens:
             raise Fail(
                 f"{request.n} answers of {request.max_tokens} tokens do not fit into the model's context; lower n."
             )
@@ -162,7 +159,7 @@ class LlamaCppEngine(openai.ServerEngine):
             salt = f"{salt} {request.model}"
         slot = self._slots.request(tokens, salt, share, answers=request.n)
         stream = self._server.stream(path, fields)
-        return _LlamaGeneration(stream, request, syntax, self._budget, self._words, self._slots, slot)
+        return _LlamaGeneration(stream, request, syntax, self._words, self._slots, slot)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -189,13 +186,10 @@ class LlamaCppEngine(openai.ServerEngine):
 
     def read(self, request: InferenceRequest, text: AnswerTokens) -> Iterator[Reading]:
         """See `LanguageEngine.read`. The server reads what lies between two positions in one step."""
-        share = min(len(text.prompt) + len(text.answer) + 1, self._budget.tokens)
-        ticket = object()
-        # An empty reading says that the auditor still works.
-        while not self._budget.acquire(share, ticket, WAIT_SECONDS):
-            yield Reading({})
+        share = min(len(text.prompt) + len(text.answer) + 1, self._slots.tokens)
         slot = self._slots.request(text.prompt, None, share)
         try:
+            # An empty reading says that the auditor still works.
             while not self._slots.acquire(slot, WAIT_SECONDS):
                 yield Reading({})
             chosen = slot.fields
@@ -219,7 +213,7 @@ class LlamaCppEngine(openai.ServerEngine):
                 top = {int(entry["id"]): float(entry["logprob"]) for entry in likely}
                 yield Reading(top, most_likely_margin(request, top, text.answer[position]))
         finally:
-            self._budget.release(self._slots.release(slot))
+            self._slots.release(slot)
 
     def check(self, request: InferenceRequest) -> None:
         """See `LanguageEngine.check`."""
@@ -295,7 +289,7 @@ class LlamaCppEngine(openai.ServerEngine):
             on_step()
 
     def _without_control_tokens(self, text: str, on_step: OnStep = ignore) -> Callable[[str], str]:
-        """Return a function that breaks the control tokens of `text` in any part of it. See `control_tokens`."""
+        """Return a function that breaks the control tokens of `text` in any part of it. See `openai`."""
         is_control: dict[str, bool] = {}
         for part in parts(text):
             # The difference of both readings are the tokens that only the parsing of control tokens finds.
@@ -305,7 +299,7 @@ class LlamaCppEngine(openai.ServerEngine):
                 if piece not in is_control:
                     is_control[piece] = not self._is_word(identifier, piece)
             on_step()
-        return breaker(piece for piece, control in is_control.items() if control)
+        return openai.breaker(piece for piece, control in is_control.items() if control)
 
     def _is_token(self, text: str) -> bool:
         return len(self._tokens(text, add_special=False)) == 1
@@ -318,43 +312,6 @@ class LlamaCppEngine(openai.ServerEngine):
         return [token["id"] for token in alone] == [identifier]
 
 
-class _TokenBudget:
-    """The tokens of the context, which requests share: first come, first served."""
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
-        self._free = tokens
-        self._changed = threading.Condition()
-        self._waiting: deque[object] = deque()
-
-    def acquire(self, tokens: int, ticket: object, seconds: float) -> bool:
-        """Wait up to `seconds` for so many tokens, behind the tickets that have waited longer. Returns whether they are granted."""
-        with self._changed:
-            if ticket not in self._waiting:
-                self._waiting.append(ticket)
-            granted = self._changed.wait_for(
-                lambda: self._waiting[0] is ticket and self._free >= tokens, seconds
-            )
-            if granted:
-                self._waiting.popleft()
-                self._free -= tokens
-                self._changed.notify_all()
-            return granted
-
-    def leave(self, ticket: object) -> None:
-        """Give up a ticket that was not granted."""
-        with self._changed:
-            with suppress(ValueError):
-                self._waiting.remove(ticket)
-            self._changed.notify_all()
-
-    def release(self, tokens: int) -> None:
-        """Return granted tokens."""
-        with self._changed:
-            self._free += tokens
-            self._changed.notify_all()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _LlamaGeneration:
     """See `Generation`. `words` returns the tokens of a text in the middle of an answer."""
@@ -362,19 +319,14 @@ class _LlamaGeneration:
     stream: Stream
     request: InferenceRequest
     syntax: CallSyntax
-    budget: _TokenBudget
     words: Callable[[str], list[int]]
     slots: Slots
     slot: SlotRequest
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        granted = ended = False
+        ended = False
         try:
-            while not (granted := self.budget.acquire(self.slot.share, self, WAIT_SECONDS)):
-                if self.stream.cancelled:
-                    return
-                yield Piece("", 0, 0)
             while not self.slots.acquire(self.slot, WAIT_SECONDS):
                 if self.stream.cancelled:
                     return
@@ -395,20 +347,15 @@ class _LlamaGeneration:
         finally:
             # A reader that leaves early must not keep the engine busy.
             self.stream.cancel()
-            if not granted:  # also if the reader has left: those behind would wait for ever
-                self.budget.leave(self)
-            elif ended or self.slot.number is None:
-                self._give_back()
+            if ended or self.slot.number is None:
+                self.slots.release(self.slot)
             else:  # llama.cpp notices up to a second and a step later that nobody listens
                 threading.Thread(target=self._give_back_erased, name="erasing", daemon=True).start()
-
-    def _give_back(self) -> None:
-        self.budget.release(self.slots.release(self.slot))
 
     def _give_back_erased(self) -> None:
         with suppress(Fail, Retry, RuntimeError):  # the server may be closed meanwhile
             self.slots.empty(self.slot)
-        self._give_back()
+        self.slots.release(self.slot)
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""

@@ -1,4 +1,8 @@
-"""Requests and answers of an engine's server in the form of OpenAI's API."""
+"""Requests and answers of an engine's server in the form of OpenAI's API.
+
+A chat template is text, and so are the messages in it: a message with a model's control tokens ("<|im_end|>") could end its own
+turn and imitate another role. A space without width inside their text (`breaker`) makes the tokenizer read them as words.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ from runners.llm.request import FinishReason, InferenceRequest, Message, TextPar
 
 Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]
 """Returns the tokens of the prompt that were read and the tokens of one answer, None if an event does not report them."""
+
+INVISIBLE = "\u200b"
 
 NUMBERED = "token_id:"
 """How vLLM begins the name of a token that it names by its number."""
@@ -63,6 +69,18 @@ class ServerEngine(ABC):
     def close(self) -> None:
         """See `LanguageEngine.close`."""
         self._server.close()
+
+
+def breaker(control: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that breaks every occurrence of these control tokens in a text."""
+    tokens = sorted((token for token in control if len(token) > 1), key=len, reverse=True)
+
+    def broken(text: str) -> str:
+        for token in tokens:
+            text = text.replace(token, f"{token[0]}{INVISIBLE}{token[1:]}")
+        return text
+
+    return broken
 
 
 def sampling(request: InferenceRequest, seed: str | None) -> dict[str, Any]:
@@ -137,11 +155,8 @@ def _message(message: Message, path: str, images: Images, text: Callable[[str], 
 
 
 def _tool(tool: Tool, text: Callable[[str], str]) -> dict[str, Any]:
-    function = {
-        "name": tool.name,
-        "description": text(tool.description),
-        "parameters": _converted(tool.parameters, text),
-    }
+    parameters = _converted(tool.parameters, text)
+    function = {"name": tool.name, "description": text(tool.description), "parameters": parameters}
     return {"type": "function", "function": function}
 
 

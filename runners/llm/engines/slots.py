@@ -1,4 +1,4 @@
-"""Which of llama.cpp's slots a request gets, so that no client's request is faster because of another client's.
+"""How llama.cpp's requests share the tokens of its context, and which slot each gets: no client's may be faster because of another client's.
 
 A slot retains the last prompt that it has computed, and llama.cpp by itself gives a request to the slot whose prompt begins most like it. Here
 each slot has an owner, the salt of its last request, and only requests with the same salt continue from its prompt.
@@ -10,7 +10,9 @@ that have no request; if there are none, it fails all requests. So what a slot h
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +33,7 @@ class SlotRequest:
     share: int
     free: bool
     number: int | None = None
+    granted: bool = False
     reuses: bool = False
     waiting: bool = False
     started: bool = False
@@ -55,13 +58,18 @@ class _Slot:
 
 
 class Slots:
-    """The slots of one server. Safe to use from several threads.
+    """The slots of one server, and the `tokens` of its context: first come, first served. Safe to use from several threads.
 
     A request for several answers occupies slots that llama.cpp chooses, at a time that it does not report. So while one is active, no
     request reuses anything, and before and after it no slot has an owner. What requests leave behind meanwhile may be in any slot.
     """
 
-    def __init__(self, count: int, erase: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(
+        self, count: int, erase: Callable[[int], object] = lambda _: None, tokens: int = sys.maxsize
+    ) -> None:
+        self.tokens = tokens
+        self._free_tokens = tokens
+        self._queue: deque[SlotRequest] = deque()
         self._slots = [_Slot() for _ in range(count)]
         self._erase = erase
         self._changed = threading.Condition()
@@ -77,8 +85,13 @@ class Slots:
         return SlotRequest(tokens, salt, share, free=answers > 1)
 
     def acquire(self, request: SlotRequest, seconds: float) -> bool:
-        """Wait up to `seconds` for a slot, then erase what must not be there. Returns whether it is lent; if not, call again, or `release`."""
+        """Wait up to `seconds` for the request's tokens, and as long for a slot, then erase what must not be there.
+
+        Returns whether it is lent; if not, call again, or `release`.
+        """
         with self._changed:
+            if not self._grant(request, seconds):
+                return False
             if not request.waiting:
                 request.waiting = True
                 if request.free or self._free_active:
@@ -92,6 +105,21 @@ class Slots:
                 self._erasing = None
                 self._changed.notify_all()
         return lent
+
+    def _grant(self, request: SlotRequest, seconds: float) -> bool:
+        """Wait for the request's tokens, behind the requests that have waited longer. Returns whether they are granted."""
+        if request.granted:
+            return True
+        if request not in self._queue:
+            self._queue.append(request)
+        request.granted = self._changed.wait_for(
+            lambda: self._queue[0] is request and self._free_tokens >= request.share, seconds
+        )
+        if request.granted:
+            self._queue.popleft()
+            self._free_tokens -= request.share
+            self._changed.notify_all()
+        return request.granted
 
     def start(self, request: SlotRequest) -> None:
         """Note that llama.cpp has begun to work on a request, so its slot is occupied."""
@@ -111,7 +139,9 @@ class Slots:
     def release(self, request: SlotRequest) -> int:
         """Return a slot, or end waiting for one. Returns how many tokens of the context are free again."""
         with self._changed:
-            freed = request.share
+            freed = request.share if request.granted else 0
+            if request in self._queue:  # those behind would wait for ever
+                self._queue.remove(request)
             if request.free and request.waiting:
                 self._free_active -= 1
                 self._disown()
@@ -125,7 +155,8 @@ class Slots:
             if request.waiting and (request.free or self._free_active):
                 self._left_anywhere += freed
                 freed = 0 if self._free_active else self._end_free()
-            request.waiting = False
+            request.waiting = request.granted = False
+            self._free_tokens += freed
             self._changed.notify_all()
             return freed
 

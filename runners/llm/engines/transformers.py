@@ -161,7 +161,7 @@ class _LocalGeneration:
         text = AnswerDecoder(self.loaded.tokenizer, self.request.stops)
         draw = Draw(self.seed, index)
         rules = Rules(self.loaded, self.request, len(self.prompt), draw)
-        steps = _Steps(self.loaded, self.request, self.prompt, rules, lambda: self.cancelled or text.stopped)
+        steps = _Steps(self, rules, lambda: self.cancelled or text.stopped)
         with steps:
             for token in steps.tokens():
                 self.generated += 1
@@ -189,19 +189,11 @@ class _LocalGeneration:
 
 
 class _Steps:
-    """The model's steps for one answer. Also transformers' streamer and stopping criterion."""
+    """The model's steps for one answer of a generation. Also transformers' streamer and stopping criterion."""
 
-    def __init__(
-        self,
-        loaded: LoadedNetwork,
-        request: InferenceRequest,
-        prompt: list[int],
-        rules: Rules,
-        ended: Callable[[], bool],
-    ) -> None:
-        self._loaded = loaded
-        self._request = request
-        self._prompt = prompt
+    def __init__(self, generation: _LocalGeneration, rules: Rules, ended: Callable[[], bool]) -> None:
+        self._loaded, self._request = generation.loaded, generation.request
+        self._prompt = generation.prompt
         self._ended = ended
         self._left = False
         self._rules = rules

@@ -27,7 +27,6 @@ from runners.llm.engines.base import (
     most_likely_margin,
 )
 from runners.llm.engines.calls import read_calls
-from runners.llm.engines.control_tokens import breaker
 from runners.llm.engines.enforcing import answer_grammar
 from runners.llm.evidence import TOP
 from runners.llm.files import TEMPLATES
@@ -133,7 +132,7 @@ class VLLMEngine(openai.ServerEngine):
     def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
         added = _added_tokens(model)
         self._added = set(added)
-        self._break = breaker(token for token, special in added.items() if special)
+        self._break = openai.breaker(token for token, special in added.items() if special)
         self.precision = _precision(model, device)
         self._sees = "vision_config" in json.loads((model.path / "config.json").read_bytes())
         self._server = start_vllm(interpreter, model, device, vram)
