@@ -60,7 +60,7 @@ def test_a_window_of_a_long_sound_is_random():
     assert len(windows) == 3
     assert all(start >= 0 and end <= 600 and end - start == pytest.approx(60) for start, end in windows)
     segments = [{"start": 0, "end": 10, "text": "One, two."}, {"start": 30, "end": 40, "text": "three"}]
-    stretch = Stretch(32.0, 60.0, Stretch(0, 0, open_start=True, open_end=True))
+    stretch = Stretch(32.0, 60.0, open_start=True, open_end=True)
     assert [word.text for word in within(timed_words(segments), stretch, MARGIN)] == ["three"]
 
 
@@ -72,7 +72,7 @@ def test_doubtful_spans_are_left_out():
     left = window.without([(15.0, 30.0), (30.0, 40.0)])
     assert left == [
         Stretch(0.0, 15.0, open_start=False, open_end=True),
-        Stretch(40.0, 60.0, Stretch(0, 0, open_start=True, open_end=True)),
+        Stretch(40.0, 60.0, open_start=True, open_end=True),
     ]
     own = spoken(" ".join(f"word{number}" for number in range(60)))
     claimed = [word if not 15 <= word.seconds <= 40 else SpokenWord("other", word.seconds) for word in own]
