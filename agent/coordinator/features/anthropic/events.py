@@ -13,7 +13,7 @@ from agent.coordinator.features.anthropic.errors import stream_error
 from agent.coordinator.features.anthropic.request import MessagesRequest
 from agent.coordinator.features.anthropic.tool_names import names_of
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
+from agent.coordinator.features.client_apis.text.chunks import Added, CallPart, Chunks
 from runners.llm.request import InferenceResult
 
 _THINKING: Final = "thinking"
@@ -49,7 +49,7 @@ class MessageEvents(Chunks):
         self._kind: str | None = None
         self._call: int | None = None
         self._arguments = ""
-        self._pending: list[Mapping[str, Any]] = []
+        self._pending: list[CallPart] = []
 
     def begin(self) -> list[BaseModel]:
         """Return the event before the content."""
@@ -91,24 +91,24 @@ class MessageEvents(Chunks):
 
     def _calls(self, *, final: bool = False) -> Iterator[BaseModel]:
         while self._pending:
-            current = [part for part in self._pending if part.get("index", 0) == self._call]
+            current = [part for part in self._pending if part.index == self._call]
             if not current:
                 if not final and self._kind == _CALL and not _is_json(self._arguments):
                     return
                 call = self._pending[0]
-                self._call, self._arguments = call.get("index", 0), ""
-                current = [part for part in self._pending if part.get("index", 0) == self._call]
+                self._call, self._arguments = call.index, ""
+                current = [part for part in self._pending if part.index == self._call]
                 yield from self._close()
                 yield from self._to(_CALL, self._call_block(call))
             self._pending = [part for part in self._pending if part not in current]
             for part in current:
-                if arguments := (part.get("function") or {}).get("arguments"):
+                if arguments := part.function.arguments:
                     self._arguments += arguments
                     yield self._delta("input_json_delta", partial_json=arguments)
 
-    def _call_block(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        name = (call.get("function") or {}).get("name") or ""
-        call_id = call.get("id") or f"{self._submission.job_id}_{self._call}"
+    def _call_block(self, call: CallPart) -> dict[str, Any]:
+        name = call.function.name or ""
+        call_id = call.id or f"{self._submission.job_id}_{self._call}"
         return {"type": "tool_use", "id": call_id, "name": self._names.get(name, name), "input": {}}
 
     def _to(self, kind: str, block: Mapping[str, Any]) -> Iterator[BaseModel]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Response
@@ -93,28 +92,15 @@ async def count_tokens(call: Call, body: CountRequest, key: IdempotencyKey = Non
 
 async def _streamed(submission: AnswerSubmission, body: MessagesRequest) -> StreamingResponse:
     """Answer piece by piece. A job that fails before its first piece is an ordinary error, which clients can act upon."""
-    form = MessageEvents(submission, body)
-    stream = await JobStream.begin(submission)
-    chunks = writing.chunks(stream, form)
-    begun: list[BaseModel | None] = []
-    try:
-        async for chunk in chunks:
-            begun.append(chunk)
-            if begun.count(None) >= PATIENCE or (chunk is not None and len(begun) - begun.count(None) > 1):
-                break
-    except BaseException:
-        await stream.close()
-        raise
-    return streaming.answer(stream, _continued(begun, chunks), form.failure, FRAMING)
+    form, stream = MessageEvents(submission, body), await JobStream.begin(submission)
+    chunks = await streaming.begun(stream, writing.chunks(stream, form), _has_begun)
+    return streaming.answer(stream, chunks, form.failure, FRAMING)
 
 
-async def _continued(
-    begun: list[BaseModel | None], chunks: AsyncIterator[BaseModel | None]
-) -> AsyncIterator[BaseModel | None]:
-    for chunk in begun:
-        yield chunk
-    async for chunk in chunks:
-        yield chunk
+def _has_begun(chunks: list[BaseModel | None]) -> bool:
+    # The first chunk precedes the text.
+    intervals = chunks.count(None)
+    return intervals >= PATIENCE or (chunks[-1] is not None and len(chunks) - intervals > 1)
 
 
 @router.get("/anthropic/models", summary="List models in Anthropic's form")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
@@ -28,6 +28,7 @@ from agent.core.jobs import FINAL
 from agent.sections import section_of
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
+WorkT = TypeVar("WorkT")
 
 
 async def drop(submission: AnswerSubmission) -> None:
@@ -38,33 +39,10 @@ async def drop(submission: AnswerSubmission) -> None:
             await own_jobs.cancel(submission.context, submission.caller, submission.job_id)
 
 
-async def result(
-    submission: AnswerSubmission, output: type[ResultT], leave: Coroutine[Any, Any, None] | None = None
-) -> ResultT:
-    """Wait for the job's end and return its results. Raises `AnswerFailed`.
-
-    The job is cancelled if the client disconnects (or `leave` returns) first, or if it takes too long.
-    """
-    limit = section_of(submission.context.settings, ClientApiSettings).answer_seconds
-    ending = asyncio.create_task(
-        own_jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
-        name=f"answer-{submission.job_id}",
-    )
-    leaving = asyncio.create_task(
-        leave or submission.call.disconnected(), name=f"answer-disconnect-{submission.job_id}"
-    )
-    try:
-        await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
-        # Nobody waits for the answer any more, so the client should not pay for the rest of it.
-        if not ending.done():
-            await drop(submission)
-            raise AnswerCancelled(submission.job_id, "The client has disconnected.")
-        return await checked_result(submission, *(await ending), output)
-    finally:
-        # Neither of them may outlive the request, also if it is cancelled.
-        for task in (ending, leaving):
-            task.cancel()
-        await asyncio.gather(ending, leaving, return_exceptions=True)
+async def result(submission: AnswerSubmission, output: type[ResultT]) -> ResultT:
+    """Do the same as `all_results` for an answer from one job."""
+    (answer,) = await all_results([submission], output)
+    return answer
 
 
 async def drop_all(submissions: Sequence[AnswerSubmission]) -> None:
@@ -73,26 +51,50 @@ async def drop_all(submissions: Sequence[AnswerSubmission]) -> None:
 
 
 async def all_results(submissions: Sequence[AnswerSubmission], output: type[ResultT]) -> list[ResultT]:
-    """Do the same as `result` for the jobs of one answer. If one of them fails, the others are cancelled."""
-    first = submissions[0]
-    leaving = asyncio.create_task(first.call.disconnected(), name=f"answers-disconnect-{first.job_id}")
+    """Wait for the end of an answer's jobs and return their results. Raises `AnswerFailed`.
 
-    async def left() -> None:
-        await asyncio.wait([leaving])
-
+    If the client disconnects, or one of the jobs fails or takes too long, all that have not ended are cancelled.
+    """
     endings = [
-        asyncio.create_task(result(submission, output, left()), name=f"answers-{submission.job_id}")
+        asyncio.create_task(_result(submission, output), name=f"answer-{submission.job_id}")
         for submission in submissions
     ]
     try:
-        return await asyncio.gather(*endings)
+        return await unless_left(submissions[0], asyncio.gather(*endings))
     except ApiError:
+        # Nobody waits for the answer any more, so the client should not pay for the rest of it.
         await drop_all(submissions)
         raise
     finally:
-        for task in (leaving, *endings):
+        for task in endings:
             task.cancel()
-        await asyncio.gather(leaving, *endings, return_exceptions=True)
+        await asyncio.gather(*endings, return_exceptions=True)
+
+
+async def _result(submission: AnswerSubmission, output: type[ResultT]) -> ResultT:
+    limit = section_of(submission.context.settings, ClientApiSettings).answer_seconds
+    job, results = await own_jobs.wait_until_final(
+        submission.context, submission.caller, submission.job_id, limit
+    )
+    return await checked_result(submission, job, results, output)
+
+
+async def unless_left(submission: AnswerSubmission, work: Awaitable[WorkT]) -> WorkT:
+    """Return the result of `work`. If the client disconnects first, it is cancelled, and `AnswerCancelled` raised."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.create_task(
+        submission.call.disconnected(), name=f"answer-disconnect-{submission.job_id}"
+    )
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise AnswerCancelled(submission.job_id, "The client has disconnected.")
+        return working.result()
+    finally:
+        # Neither of them may outlive the request, also if it is cancelled.
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def checked_result(

@@ -138,8 +138,7 @@ class OllamaForm(Chunks):
             self._first = self._clock()
         if not (added.text or added.reasoning or added.logprobs):
             return []
-        tokens = [TokenLogprob.model_validate(token) for token in added.logprobs]
-        return [self._part(added.text, added.reasoning, logprobs=tokens)]
+        return [self._part(added.text, added.reasoning, logprobs=added.logprobs)]
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the chunks with the calls and with the numbers."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from agent.coordinator.features.client_apis.errors import AnswerCancelled
 from agent.coordinator.features.client_apis.job_stream import JobStream
 from agent.coordinator.features.client_apis.results import result, result_file
 from agent.coordinator.features.client_apis.routes import streaming
@@ -21,7 +19,7 @@ from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text.chunks import error_chunk
 from agent.coordinator.features.speech import voices
 from agent.coordinator.features.speech.calls import SpokenText, create
-from agent.coordinator.features.speech.pieces import AudioDelta, AudioDone, pieces
+from agent.coordinator.features.speech.pieces import AudioDelta, pieces
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import event
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, IdempotencyKey
@@ -30,8 +28,6 @@ from runners.speech.request import SynthesisResult
 from runners.speech.sound import FORMS
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["OpenAI-compatible"])
-
-Piece = AudioDelta | AudioDone | None
 
 _EVENTS: Final = (
     'data: {"type":"speech.audio.delta","audio":"SUQz..."}\n\n'
@@ -80,13 +76,9 @@ async def speech(call: Call, body: SpokenText, key: IdempotencyKey = None) -> Re
     if body.stream_format == "sse":
         framing = Framing(lambda chunk: event(chunk.model_dump()))
         return streaming.answer(stream, chunks, error_chunk, framing)
-    try:
-        first = await _first(submission, chunks)
-    except BaseException:
-        await stream.close()
-        raise
+    sound = await streaming.begun(stream, chunks, lambda beginning: beginning[-1] is not None)
     framing = Framing(_bytes, keep_alive=b"", media_type=form.media_type)
-    return streaming.answer(stream, _resumed(first, chunks), _interrupt, framing)
+    return streaming.answer(stream, sound, _interrupt, framing)
 
 
 async def _whole(submission: AnswerSubmission, media_type: str) -> Response:
@@ -95,37 +87,6 @@ async def _whole(submission: AnswerSubmission, media_type: str) -> Response:
     content = await submission.context.files.blobs.read(file.name_in_store, 0, file.size)
     headers = {**job_headers(submission), "Content-Length": str(file.size)}
     return StreamingResponse(content, headers=headers, media_type=media_type)
-
-
-async def _first(submission: AnswerSubmission, chunks: AsyncIterator[Piece]) -> Piece:
-    """Return the first piece, so that the answer to a job that fails before has the status of its error. Raises `AnswerFailed`."""
-    speaking = asyncio.create_task(_spoken(chunks), name=f"speech-{submission.job_id}")
-    leaving = asyncio.create_task(
-        submission.call.disconnected(), name=f"speech-disconnect-{submission.job_id}"
-    )
-    try:
-        await asyncio.wait([speaking, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if not speaking.done():
-            raise AnswerCancelled(submission.job_id, "The client has disconnected.")
-        return speaking.result()
-    finally:
-        # Neither of them may outlive the request, also if it is cancelled.
-        for task in (speaking, leaving):
-            task.cancel()
-        await asyncio.gather(speaking, leaving, return_exceptions=True)
-
-
-async def _spoken(chunks: AsyncIterator[Piece]) -> Piece:
-    async for chunk in chunks:
-        if chunk is not None:
-            return chunk
-    return None
-
-
-async def _resumed(first: Piece, chunks: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    yield first
-    async for chunk in chunks:
-        yield chunk
 
 
 def _bytes(chunk: BaseModel) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 from fastapi.responses import StreamingResponse
@@ -12,12 +12,15 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from agent.coordinator.features.client_apis.job_stream import JobStream, JobStreams
+from agent.coordinator.features.client_apis.results import unless_left
 from agent.coordinator.features.client_apis.routes.job_answers import job_headers
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Chunks
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE
 from agent.core.errors import ApiError, error_body
+
+ChunkT = TypeVar("ChunkT")
 
 CLOSE_SECONDS: Final = 5.0
 """How long a stream may take to cancel its job after the client has left."""
@@ -48,6 +51,36 @@ def answer(
     """Answer with chunks; None is an interval without one. `failure` makes the last chunk of a stream that fails from the fields of its error."""
     request_id = stream.submissions[0].call.request_id
     return _JobResponse(stream, _frames(chunks, request_id, failure, framing), framing)
+
+
+async def begun(
+    stream: JobStream, chunks: AsyncIterator[ChunkT], has_begun: Callable[[list[ChunkT]], bool]
+) -> AsyncIterator[ChunkT]:
+    """Read chunks until the answer has begun, so that a job that fails before is an ordinary error. Return all of them.
+
+    Raises `AnswerFailed`; then the stream is closed.
+    """
+    beginning: list[ChunkT] = []
+
+    async def read() -> None:
+        async for chunk in chunks:
+            beginning.append(chunk)
+            if has_begun(beginning):
+                return
+
+    try:
+        await unless_left(stream.submission, read())
+    except BaseException:
+        await stream.close()
+        raise
+    return _joined(beginning, chunks)
+
+
+async def _joined(beginning: list[ChunkT], rest: AsyncIterator[ChunkT]) -> AsyncIterator[ChunkT]:
+    for chunk in beginning:
+        yield chunk
+    async for chunk in rest:
+        yield chunk
 
 
 async def _frames(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from agent.coordinator.features.client_apis.openai_errors import stream_error
-from runners.llm.request import InferenceResult
+from runners.llm.request import MAX_ANSWERS, InferenceResult, TokenLogprob
 
 
 class ErrorChunk(BaseModel, defer_build=True):
@@ -24,15 +23,30 @@ def error_chunk(error: Mapping[str, Any]) -> BaseModel:
     return ErrorChunk(error=stream_error(error))
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What one of the answers gains. `tool_calls` and `logprobs` have the form of the runner's events."""
+class FunctionPart(BaseModel, defer_build=True):
+    """A part of a called function: its name, or more of its arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallPart(BaseModel, defer_build=True):
+    """A part of the call with this number. Only the first part has an id and a name."""
 
     index: int = 0
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionPart
+
+
+class Added(BaseModel, defer_build=True):
+    """What one of the answers gains: the data of a runner's events `token` and `part`."""
+
+    index: Annotated[int, Field(ge=0, lt=MAX_ANSWERS)] = 0
     text: str = ""
     reasoning: str = ""
-    tool_calls: Sequence[Mapping[str, Any]] = ()
-    logprobs: Sequence[Mapping[str, Any]] = ()
+    tool_calls: list[CallPart] = []
+    logprobs: list[TokenLogprob] = []
 
 
 class Chunks(ABC):

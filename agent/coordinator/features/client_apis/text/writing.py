@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
+from agent.coordinator.features.client_apis.text.chunks import Added, CallPart, Chunks, FunctionPart
 from agent.coordinator.feed.hub import Message
-from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
+from runners.llm.request import Answer, InferenceResult
 
 if TYPE_CHECKING:  # routes begin it, and read from it here
     from agent.coordinator.features.client_apis.job_stream import JobStream
@@ -72,10 +72,7 @@ class _SentAnswer:
         self.text += added.text
         self.reasoning += added.reasoning
         for call in added.tool_calls:
-            number = int(call.get("index", 0))
-            self.calls[number] = self.calls.get(number, "") + str(
-                (call.get("function") or {}).get("arguments") or ""
-            )
+            self.calls[call.index] = self.calls.get(call.index, "") + (call.function.arguments or "")
         self._parts += kind == "part"
         return True
 
@@ -93,17 +90,10 @@ class _SentAnswers:
         if kind not in {"token", "part"}:
             return None
         try:
-            piece = _Piece.model_validate(data)
+            added = Added.model_validate(data)
         except ValidationError:  # a miner may publish anything
             return None
-        added = Added(
-            index=piece.index,
-            text=piece.text,
-            reasoning=piece.reasoning,
-            tool_calls=[call.model_dump(exclude_none=True) for call in piece.tool_calls],
-            logprobs=[token.model_dump() for token in piece.logprobs],
-        )
-        return added if self._answers[piece.index].add(kind, data, added) else None
+        return added if self._answers[added.index].add(kind, data, added) else None
 
     def rest(self, index: int, answer: Answer) -> Added | None:
         """Return the unsent rest of a final answer; None if the answer does not begin with what was sent."""
@@ -118,45 +108,15 @@ class _SentAnswers:
             )
         ):
             return None
-        missing = [
-            {
-                "index": number,
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            if number not in sent_answer.calls
-            else {
-                "index": number,
-                "function": {"arguments": call.arguments[len(sent_answer.calls[number]) :]},
-            }
-            for number, call in enumerate(calls)
-            if sent_answer.calls.get(number) != call.arguments
-        ]
-        text, reasoning = (
-            answer.text[len(sent_answer.text) :],
-            (answer.reasoning or "")[len(sent_answer.reasoning) :],
-        )
+        missing = []
+        for number, call in enumerate(calls):
+            sent_part = sent_answer.calls.get(number)
+            if sent_part is None:
+                function = FunctionPart(name=call.name, arguments=call.arguments)
+                missing.append(CallPart(index=number, id=call.id, type="function", function=function))
+            elif sent_part != call.arguments:
+                function = FunctionPart(arguments=call.arguments[len(sent_part) :])
+                missing.append(CallPart(index=number, function=function))
+        text = answer.text[len(sent_answer.text) :]
+        reasoning = (answer.reasoning or "")[len(sent_answer.reasoning) :]
         return Added(index=index, text=text, reasoning=reasoning, tool_calls=missing)
-
-
-class _CalledPart(BaseModel, defer_build=True):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _CallPart(BaseModel, defer_build=True):
-    index: int = 0
-    id: str | None = None
-    type: Literal["function"] | None = None
-    function: _CalledPart
-
-
-class _Piece(BaseModel, defer_build=True):
-    """The data of a runner's events `token` and `part`."""
-
-    index: Annotated[int, Field(ge=0, lt=MAX_ANSWERS)] = 0
-    text: str = ""
-    reasoning: str = ""
-    tool_calls: list[_CallPart] = []
-    logprobs: list[TokenLogprob] = []

@@ -15,10 +15,13 @@ from agent.coordinator.features.openai.responses.items import Item, MessageItem,
 from agent.coordinator.features.openai.responses.request import (
     AllowedTools,
     ResponseRequest,
-    ResponseSchema,
     ResponseToolName,
 )
-from agent.coordinator.features.openai.text.text_request import JsonObject, known_effort
+from agent.coordinator.features.openai.text.text_request import (
+    effort_parameters,
+    form_parameters,
+    tool_parameters,
+)
 from agent.sections import section_of
 
 
@@ -29,15 +32,17 @@ async def create(
     items = [*history, *own_items(request)]
     usual = section_of(call.context.settings, ClientApiSettings).answer_max_tokens
     images = await message_images.references(call, images_of(items), "input")
-    limit, form = request.max_output_tokens, request.format
-    parameters = {
+    limit = request.max_output_tokens
+    parameters: dict[str, Any] = {
         **request.sampling(),
         "messages": _messages(request, items, images),
         "max_tokens": usual if limit is None else limit,
-        **({"json_object": True} if isinstance(form, JsonObject) else {}),
-        **({"response_schema": form.schema_} if isinstance(form, ResponseSchema) else {}),
-        **_optional(request),
+        **form_parameters(request.format),
+        **effort_parameters(None if request.reasoning is None else request.reasoning.effort),
+        **_tools(request),
     }
+    if request.reports_logprobs:
+        parameters["top_logprobs"] = request.top_logprobs or 0
     names = {
         "response_schema": "text.format.schema",
         "messages": "input",
@@ -60,27 +65,12 @@ def _messages(request: ResponseRequest, items: Sequence[Item], images: Reference
     return [*first, *turns(items, images)]
 
 
-def _optional(request: ResponseRequest) -> dict[str, Any]:
-    """Return the service's parameters for what a request asks beyond a text."""
-    parameters: dict[str, Any] = {}
-    if request.reports_logprobs:
-        parameters["top_logprobs"] = request.top_logprobs or 0
-    if request.reasoning is not None and request.reasoning.effort is not None:
-        parameters["reasoning_effort"] = known_effort(request.reasoning.effort)
+def _tools(request: ResponseRequest) -> dict[str, Any]:
     choice = request.tool_choice or "auto"
     tools = request.tools or []
     # The service knows no restriction of tools: those that are not allowed are left out of the list.
     if isinstance(choice, AllowedTools):
         allowed = {tool.name for tool in choice.tools}
         tools, choice = [tool for tool in tools if tool.name in allowed], choice.mode
-    # The service refuses a required call without tools.
-    if tools or choice not in ("auto", "none"):
-        parameters |= {
-            "tools": [
-                tool.model_dump(include={"name", "description", "parameters"}, exclude_none=True)
-                for tool in tools
-            ],
-            "tool_choice": {"name": choice.name} if isinstance(choice, ResponseToolName) else choice,
-            "parallel_tool_calls": request.parallel_tool_calls is not False,
-        }
-    return parameters
+    named = {"name": choice.name} if isinstance(choice, ResponseToolName) else choice
+    return tool_parameters(tools, named, parallel=request.parallel_tool_calls)

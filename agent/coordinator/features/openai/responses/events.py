@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis.openai_errors import stream_error
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
+from agent.coordinator.features.client_apis.text.chunks import Added, CallPart, Chunks
 from agent.coordinator.features.openai.responses.response import (
     ItemStatus,
     OutputCall,
@@ -83,11 +83,9 @@ class ResponseEvents(Chunks):
         if added.reasoning:
             events += self._add(_REASONING, added.reasoning)
         if added.text:
-            tokens = [TokenLogprob.model_validate(token) for token in added.logprobs]
-            events += self._add(_TEXT, added.text, tokens=tokens)
+            events += self._add(_TEXT, added.text, tokens=added.logprobs)
         for call in added.tool_calls:
-            arguments = (call.get("function") or {}).get("arguments") or ""
-            events += self._add(f"call {call.get('index', 0)}", arguments, call=call)
+            events += self._add(f"call {call.index}", call.function.arguments or "", call=call)
         return events
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
@@ -112,7 +110,7 @@ class ResponseEvents(Chunks):
         same = {name: fields[name] for name in ("code", "message", "param")}
         return self._event("error", **same, error=fields)
 
-    def _begin(self, key: str, call: Mapping[str, Any] | None = None) -> Iterator[BaseModel]:
+    def _begin(self, key: str, call: CallPart | None = None) -> Iterator[BaseModel]:
         """Open an item unless it is open, and close what it ends."""
         if key in self._open:
             return
@@ -138,7 +136,7 @@ class ResponseEvents(Chunks):
             part = item.summary[0].model_dump()
             yield self._of(index, "response.reasoning_summary_part.added", summary_index=0, part=part)
 
-    def _item(self, key: str, index: int, call: Mapping[str, Any] | None) -> OutputItem:
+    def _item(self, key: str, index: int, call: CallPart | None) -> OutputItem:
         if key == _REASONING:
             return OutputReasoning(id=item_id("rs", self._submission, index), summary=[SummaryText(text="")])
         if call is None:
@@ -149,8 +147,8 @@ class ResponseEvents(Chunks):
             )
         return OutputCall(
             id=item_id("fc", self._submission, index),
-            call_id=call.get("id") or item_id("call", self._submission, index),
-            name=(call.get("function") or {}).get("name") or "",
+            call_id=call.id or item_id("call", self._submission, index),
+            name=call.function.name or "",
             arguments="",
             status="in_progress",
         )
@@ -161,7 +159,7 @@ class ResponseEvents(Chunks):
         delta: str,
         *,
         tokens: Sequence[TokenLogprob] = (),
-        call: Mapping[str, Any] | None = None,
+        call: CallPart | None = None,
     ) -> Iterator[BaseModel]:
         yield from self._begin(key, call)
         index = self._open[key]

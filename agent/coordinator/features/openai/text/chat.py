@@ -23,7 +23,9 @@ from agent.coordinator.features.openai.text.text_request import (
     Part,
     PlainText,
     TextRequest,
-    known_effort,
+    effort_parameters,
+    form_parameters,
+    tool_parameters,
 )
 from agent.sections import section_of
 from aitbc.answers.fields import example
@@ -226,46 +228,30 @@ async def create(call: ClientCall, request: ChatRequest, key: str | None) -> Ans
     """Submit the job of a request. See `serving.submit`."""
     usual = section_of(call.context.settings, ClientApiSettings).answer_max_tokens
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
-    form = request.response_format
+    form, choice = request.response_format, request.tool_choice or "auto"
     urls = [url for message in request.messages for url in message.images]
     # Images become artifacts before the job is submitted, so that its payload stays small and miners can fetch them.
     images = await message_images.references(call, urls, "messages")
-    parameters = {
+    parameters: dict[str, Any] = {
         **request.sampling(),
         "messages": [message.turn(images) for message in request.messages],
         # Clients expect a whole answer without naming a limit, but the job must have one, since it limits the price.
         "max_tokens": usual if limit is None else limit,
-        **({"json_object": True} if isinstance(form, JsonObject) else {}),
-        **({"response_schema": form.json_schema.schema_} if isinstance(form, JsonSchema) else {}),
-        **_optional(request),
+        **form_parameters(form.json_schema if isinstance(form, JsonSchema) else form),
+        **effort_parameters(request.reasoning_effort),
+        **tool_parameters(
+            [tool.function for tool in request.tools or ()],
+            {"name": choice.function.name} if isinstance(choice, NamedTool) else choice,
+            parallel=request.parallel_tool_calls,
+        ),
     }
+    if request.chat_template_kwargs:
+        parameters["template_options"] = request.chat_template_kwargs
+    if request.logprobs:
+        parameters["top_logprobs"] = request.top_logprobs or 0
     names = {
         "response_schema": "response_format.json_schema.schema",
         "template_options": "chat_template_kwargs",
         **request.constraint_names(),
     }
     return await submit(call, services.TEXT, parameters, request, key=key, names=names)
-
-
-def _optional(request: ChatRequest) -> dict[str, Any]:
-    """Return the service's parameters for what a request asks beyond a text."""
-    parameters: dict[str, Any] = {}
-    if request.chat_template_kwargs:
-        parameters["template_options"] = request.chat_template_kwargs
-    if request.logprobs:
-        parameters["top_logprobs"] = request.top_logprobs or 0
-    if request.reasoning_effort is not None:
-        parameters["reasoning_effort"] = known_effort(request.reasoning_effort)
-    choice = request.tool_choice or "auto"
-    # The service refuses a required call without tools.
-    if request.tools or choice not in ("auto", "none"):
-        parameters |= {
-            "tools": [
-                # Arguments of a required call follow the schema anyway, so `strict` has no meaning for the service.
-                tool.function.model_dump(exclude={"strict"}, exclude_none=True)
-                for tool in request.tools or ()
-            ],
-            "tool_choice": {"name": choice.function.name} if isinstance(choice, NamedTool) else choice,
-            "parallel_tool_calls": request.parallel_tool_calls is not False,
-        }
-    return parameters

@@ -204,8 +204,7 @@ class CompletionChunks(Chunks):
 
     def piece(self, added: Added) -> list[BaseModel]:
         """Return the chunk for an addition to a text."""
-        tokens = [TokenLogprob.model_validate(token) for token in added.logprobs]
-        logprobs = _logprobs(tokens, self._lengths[added.index])
+        logprobs = _logprobs(added.logprobs, self._lengths[added.index])
         # The offsets of tokens count from the beginning of the whole text, not of the chunk.
         self._lengths[added.index] += len(added.text)
         choice = CompletionChoice(

@@ -184,10 +184,14 @@ class ChatChunks(Chunks):
         if added.reasoning:
             delta.reasoning_content = added.reasoning
         if added.tool_calls:
-            delta.tool_calls = [CallDelta.model_validate(call) for call in added.tool_calls]
+            delta.tool_calls = [
+                CallDelta.model_validate(call.model_dump(exclude_none=True)) for call in added.tool_calls
+            ]
         choice = ChunkChoice(index=added.index, delta=delta, finish_reason=None)
         if added.logprobs:
-            choice.logprobs = Logprobs.model_validate({"content": added.logprobs})
+            choice.logprobs = Logprobs.model_validate(
+                {"content": [token.model_dump() for token in added.logprobs]}
+            )
         return [self._of([choice])]
 
     def end(self, result: InferenceResult) -> list[BaseModel]:

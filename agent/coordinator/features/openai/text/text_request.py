@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -147,6 +148,29 @@ class TextRequest(Sampling):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
-def known_effort(effort: Effort) -> str:
+def form_parameters(form: Part | None) -> dict[str, Any]:
+    """Return the service's parameter for the form of the text."""
+    if isinstance(form, JsonObject):
+        return {"json_object": True}
+    return {"response_schema": form.schema_} if isinstance(form, NamedSchema) else {}
+
+
+def effort_parameters(effort: Effort | None) -> dict[str, Any]:
     """Return the service's nearest effort."""
-    return _EFFORTS.get(effort, effort)
+    return {} if effort is None else {"reasoning_effort": _EFFORTS.get(effort, effort)}
+
+
+def tool_parameters(
+    functions: Sequence[Function], choice: str | dict[str, str], *, parallel: bool | None
+) -> dict[str, Any]:
+    """Return the service's parameters for the functions that the model may call."""
+    # The service refuses a required call without tools.
+    if not functions and choice in ("auto", "none"):
+        return {}
+    # Arguments of a required call follow the schema anyway, so `strict` has no meaning for the service.
+    offered = {"name", "description", "parameters"}
+    return {
+        "tools": [function.model_dump(include=offered, exclude_none=True) for function in functions],
+        "tool_choice": choice,
+        "parallel_tool_calls": parallel is not False,
+    }
