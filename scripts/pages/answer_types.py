@@ -32,7 +32,7 @@ HEADER: Final = """\
 import type { Json, JsonObject } from "./verification/shape.js";
 
 """
-TIMEOUT_SECONDS: Final = 60
+TIMEOUT_SECONDS: Final = 600
 NULL: Final = {"type": "null"}
 UNUSED: Final = ("example", "examples", "pattern", "format", "minimum", "maximum", "title")
 """Keywords that do not affect a type."""

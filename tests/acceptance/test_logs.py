@@ -52,7 +52,7 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Ag
 def client(agents: tuple[Agent, Agent]) -> Iterator[httpx.Client]:
     coordinator, _ = agents
     headers = {"Authorization": f"Bearer {coordinator.file['client_key']}"}
-    with httpx.Client(base_url=coordinator.url, headers=headers, timeout=60) as http:
+    with httpx.Client(base_url=coordinator.url, headers=headers, timeout=300) as http:
         yield http
 
 

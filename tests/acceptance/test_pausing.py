@@ -67,7 +67,7 @@ def test_the_owner_pauses_a_card_through_the_api(rig: Rig) -> None:
     """With the miner's key. The command is executed promptly and once."""
     miner = f"{rig.agent.url}/v1/miners/{rig.miner()['miner_id']}"
     headers = {"Authorization": f"Bearer {rig.agent.file['miner_key']}"}
-    with httpx.Client(headers=headers, timeout=60) as owner:
+    with httpx.Client(headers=headers, timeout=300) as owner:
         command = owner.post(f"{miner}/pause", json={"gpu": FIRST, "seconds": 3600})
         assert command.status_code == 202
         rig.until(lambda miner: paused(miner)[0] is not None)

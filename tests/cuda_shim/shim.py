@@ -13,7 +13,7 @@ def build(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     options = ["-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]
     command = ["gcc", *options, "-o", str(directory / "libcuda.so.1"), str(SOURCE)]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
 
 
 def write(directory: Path, **state: object) -> None:

@@ -101,7 +101,7 @@ def build(directory: Path, without: Sequence[str] = ()) -> Path:
         "-Wl,-soname,libnvidia-ml.so.1",
     ]
     command += [f"-Wl,--version-script={script}", "-o", str(directory / "libnvidia-ml.so.1"), str(SOURCE)]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     return directory
 
 

@@ -154,7 +154,7 @@ def running(*agents: Agent, seconds: float = START_SECONDS) -> Iterator[None]:
 def wait_for_progress(url: str, key: str, job_id: str, least: int = 1) -> None:
     """Wait until the job's event stream reports progress."""
     with httpx.stream(
-        "GET", f"{url}/v1/jobs/{job_id}/events", headers={"Authorization": f"Bearer {key}"}, timeout=60
+        "GET", f"{url}/v1/jobs/{job_id}/events", headers={"Authorization": f"Bearer {key}"}, timeout=300
     ) as stream:
         for line in stream.iter_lines():
             if not line.startswith("data: "):

@@ -61,13 +61,13 @@ def login_path(agent: Agent, *, miner_id: str | None = None, only: Sequence[str]
     With a miner's id, the link is its owner's; `only` restricts the link to some of `ROLES`.
     """
     keys = agent.file
-    own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=60)
+    own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=300)
     roles = {"account_id": own.json()["account_id"], "miner_id": miner_id or keys["miner_id"], "admin": True}
     answer = httpx.post(
         f"{agent.url}/v1/admin/logins",
         headers={"X-API-Key": keys["admin_key"]},
         json={role: roles[role] for role in only},
-        timeout=60,
+        timeout=300,
     )
     answer.raise_for_status()
     path: str = answer.json()["path"]

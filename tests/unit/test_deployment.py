@@ -58,7 +58,7 @@ def built(variant: str) -> tuple[dict[str, Any], ...]:
 
 def kustomize(directory: Path) -> tuple[dict[str, Any], ...]:
     done = subprocess.run(
-        ["kustomize", "build", directory], capture_output=True, text=True, timeout=60, check=False
+        ["kustomize", "build", directory], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
@@ -85,7 +85,7 @@ def composed(profile: str) -> dict[str, Any]:
         [Path(sys.executable).with_name("podman-compose"), "-f", COMPOSE, "--profile", profile, "config"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -97,7 +97,7 @@ def test_hadolint_accepts_the_image() -> None:
     """Each exception in the file states its reason."""
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
-        [hadolint, ROOT / "Dockerfile.cuda"], capture_output=True, text=True, timeout=60, check=False
+        [hadolint, ROOT / "Dockerfile.cuda"], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (0, "")
 

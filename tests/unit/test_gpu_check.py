@@ -142,7 +142,7 @@ def test_a_bare_checkout_has_a_table_too(tmp_path: Path) -> None:
 
     def start(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *bare, *arguments], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, *bare, *arguments], capture_output=True, text=True, timeout=300, check=False
         )
 
     done = start()

@@ -19,7 +19,7 @@ from nvml_shim.shim import GPU_IS_LOST, TWO_CARDS, NvmlShim, build
 
 FIRST, SECOND = (card.uuid for card in TWO_CARDS)
 OWN = 450_000
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 300
 
 
 class Rig:
@@ -193,7 +193,7 @@ print(connection.makefile().readline())
             ]
 
             def answered(user: str = user, command: list[str] = command) -> bool:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+                done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
                 outcomes[user] = done.stdout or done.stderr
                 return "ConnectionRefused" not in done.stderr  # between bind and listen
 

@@ -293,7 +293,7 @@ def test_settings_of_an_extension_that_is_not_installed_say_what_to_install(conf
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     ).stdout.splitlines()
     missing = "the extension with this setting is not installed. Install it:"
     assert printed == [

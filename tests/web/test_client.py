@@ -141,7 +141,7 @@ def a_completed_job(client: AITBCClient) -> str:
     job = client.jobs.create(
         {"type": "ai_inference", "model": {"entrypoint": "model.py", "source": {"inline": source}}}
     )
-    client.jobs.wait(job["job_id"], timeout=60)
+    client.jobs.wait(job["job_id"], timeout=300)
     return str(job["job_id"])
 
 

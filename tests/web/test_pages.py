@@ -47,7 +47,7 @@ def job_page(agent: Agent) -> str:
     }
     with agent.client() as client:
         job = client.jobs.create(body)
-        client.jobs.wait(job["job_id"], timeout=60)
+        client.jobs.wait(job["job_id"], timeout=300)
     return f"/jobs/{job['job_id']}"
 
 

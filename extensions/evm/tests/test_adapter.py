@@ -313,7 +313,7 @@ def test_the_limit_of_nested_calls_is_unchanged(tmp_path):
     key = tmp_path / "evm.key"
     key.touch(0o600)
     key.write_text(KEY)
-    subprocess.run([sys.executable, "-c", program, str(key)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program, str(key)], check=True, timeout=300)
 
 
 def test_private_nodes_need_permission(make):

@@ -109,7 +109,7 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:
     }
     command = [Path(sys.executable).with_name("aitbc-agent"), "start", "--data-dir", tmp_path, "--port", "0"]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=60
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode != 0
     assert "The Ray cluster at 127.0.0.1:9" in done.stderr

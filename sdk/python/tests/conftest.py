@@ -289,7 +289,7 @@ def run(environment, workdir):
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "aitbc.cli", *arguments],
-            env={**environment, **more}, cwd=workdir, capture_output=True, text=True, timeout=60, check=False,
+            env={**environment, **more}, cwd=workdir, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     run.workdir = workdir

@@ -360,7 +360,7 @@ def test_a_second_ctrl_c_exits_at_once(environment, talks, workdir, coordinator)
     process.send_signal(signal.SIGINT)
     assert coordinator.cancelled.wait(120)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 130
 
 

@@ -32,7 +32,7 @@ def node(environment: dict[str, str], market: Coordinator) -> Callable[..., str]
     def node(*arguments: str, key: str = "") -> str:
         command = ["node", str(PROGRAM), *arguments, *([key] if key else [])]
         ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         return ended.stdout.strip() or ended.stderr
 

@@ -43,7 +43,7 @@ def refused(call, *arguments) -> bool:
 def test_committed_vectors_match_the_code() -> None:
     """The script produces the committed files, so a change of the format is visible."""
     command = [sys.executable, "scripts/vectors/make_vectors.py", "--check"]
-    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert (outcome.returncode, outcome.stdout) == (0, ""), outcome.stderr
 
 

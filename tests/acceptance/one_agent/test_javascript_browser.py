@@ -25,7 +25,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, bundled by Vite."""
     directory = tmp_path_factory.mktemp("bundle")
     command = ["node", BUNDLER, directory]
-    subprocess.run(command, cwd=BUNDLER.parent, check=True, timeout=60)
+    subprocess.run(command, cwd=BUNDLER.parent, check=True, timeout=300)
     return directory
 
 

@@ -96,6 +96,6 @@ def test_the_example_in_javascript_runs_as_written(agent: Agent, tmp_path: Path)
     script.write_text(code + "console.log(results.status, results.results.prediction);\n")
     (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
     done = subprocess.run(
-        ["node", script], env=environment(agent), capture_output=True, text=True, timeout=60, check=False
+        ["node", script], env=environment(agent), capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (0, "completed cat\n"), done.stderr

@@ -49,7 +49,7 @@ def test_a_streamed_conversation_has_the_same_answer(ai: OpenAI) -> None:
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
     assert "".join(pieces) == whole.choices[0].message.content
     assert len([piece for piece in pieces if piece]) > 1
-    # The tokens of the second prompt may be those that the engine kept of the first; all other numbers are the same.
+    # The tokens of the second prompt may be those that the engine has stored of the first; all other numbers are the same.
     details: Any = {"prompt_tokens_details"}
     assert chunks[-1].usage.model_dump(exclude=details) == whole.usage.model_dump(exclude=details)
 

@@ -87,7 +87,7 @@ def request(agent: Agent, source: Path, **parameters: Any) -> Any:
     stored = client.artifacts.upload(source)
     parameters["image_url"] = f"artifact:{stored.artifact_id}"
     job = client.jobs.create({"name": "thumbnails", "type": SERVICE, "parameters": parameters})
-    return client.jobs.wait(job.job_id, timeout=60)
+    return client.jobs.wait(job.job_id, timeout=300)
 
 
 def test_the_tutorials_tests_pass(package: Path, installed: Path, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_tutorials_tests_pass(package: Path, installed: Path, tmp_path: Path
         env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout

@@ -145,7 +145,7 @@ def failed_runs(agent: Agent) -> dict[str, Any]:
     answer = httpx.get(
         f"{agent.url}/v1/miners/{agent.file['miner_id']}/stats",
         headers={"X-API-Key": agent.file["client_key"]},
-        timeout=60,
+        timeout=300,
     )
     stats: dict[str, Any] = answer.raise_for_status().json()
     return {name: stats[name] for name in ("reputation", "failed_runs")}
@@ -154,7 +154,7 @@ def failed_runs(agent: Agent) -> dict[str, Any]:
 def credits_spent(agent: Agent) -> str:
     """Return what the client has paid."""
     wallet = (
-        httpx.get(f"{agent.url}/v1/wallet", headers={"X-API-Key": agent.file["client_key"]}, timeout=60)
+        httpx.get(f"{agent.url}/v1/wallet", headers={"X-API-Key": agent.file["client_key"]}, timeout=300)
         .raise_for_status()
         .json()
     )
@@ -164,7 +164,7 @@ def credits_spent(agent: Agent) -> str:
 def reason(agent: Agent, job_id: str) -> str:
     """Return the message with which a job's last run failed."""
     found = httpx.get(
-        f"{agent.url}/v1/jobs/{job_id}", headers={"X-API-Key": agent.file["client_key"]}, timeout=60
+        f"{agent.url}/v1/jobs/{job_id}", headers={"X-API-Key": agent.file["client_key"]}, timeout=300
     ).json()
     return str((found.get("error") or {}).get("message", found.get("status")))[:400]
 

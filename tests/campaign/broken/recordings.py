@@ -28,7 +28,7 @@ def _ffmpeg(arguments: str, suffix: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"made.{suffix}"
         command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments.split(), path]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
         return path.read_bytes()
 
 

@@ -135,7 +135,7 @@ def _post(served: Served, body: bytes, path: str = "/v1/jobs", key: str | None =
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["X-API-Key"] = served.client_key if key == "client" else served.admin_key
-    return httpx.post(f"{served.url}{path}", content=body, headers=headers, timeout=60)
+    return httpx.post(f"{served.url}{path}", content=body, headers=headers, timeout=300)
 
 
 @pytest.mark.parametrize("padding", [b"", b" " * 300_000])
@@ -369,7 +369,7 @@ def test_a_client_that_does_not_read_is_disconnected(tmp_path: Path) -> None:
     with serve(tmp_path / "data", **limited(send_seconds=1)) as served:
         headers = {"Authorization": f"Bearer {served.client_key}"}
         with httpx.Client(base_url=served.url, headers=headers) as client:
-            stored = client.post("/v1/artifacts", content=b"\0" * (64 * 2**20), timeout=60).json()
+            stored = client.post("/v1/artifacts", content=b"\0" * (64 * 2**20), timeout=300).json()
         with RawConnection(served.url, buffer=4096) as connection:
             connection.begin(
                 "GET", f"/v1/artifacts/{stored['artifact_id']}", Authorization=headers["Authorization"]

@@ -283,7 +283,7 @@ def test_an_unwritable_database_is_an_error_until_it_is_repaired(served: Served)
 
     served.do(lambda context: context.database.write(break_it))
     # The long timeout allows for logging the error with its causes, which takes seconds on a busy machine.
-    client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=60)
+    client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=300)
     body = {"type": "ai-inference", "model": {**INLINE, "source": {"inline": "x" * 500_000}}}
     answer = client.post("/v1/jobs", json=body)
     assert error(answer) == (503, "SERVICE_UNAVAILABLE")

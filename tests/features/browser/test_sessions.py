@@ -286,7 +286,7 @@ def last_error(socket: ClientConnection) -> tuple[str, int | None]:
     message: dict[str, Any] = {}
     with suppress(ConnectionClosed):
         while True:
-            message = orjson.loads(socket.recv(timeout=60))
+            message = orjson.loads(socket.recv(timeout=300))
     return message["error"]["code"], socket.close_code
 
 
@@ -300,7 +300,7 @@ def test_the_websocket_accepts_the_cookie_from_a_page_of_this_origin(
     cookie = {"Cookie": page.headers["cookie"]}
     with connect(socket_address(served), additional_headers=cookie, origin=served.url) as socket:
         job_id = submit(client)
-        assert orjson.loads(socket.recv(timeout=60))["data"]["job_id"] == job_id
+        assert orjson.loads(socket.recv(timeout=300))["data"]["job_id"] == job_id
         assert page.delete("/v1/session").status_code == 204
         assert last_error(socket) == ("UNAUTHORIZED", 4401)
 

@@ -73,13 +73,13 @@ def test_connections_of_an_excluded_miner_are_closed(
         exclude(admin, miner)
         exclude(admin, other)
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=60)
+            socket.recv(timeout=300)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4403
     waiting.join(60)
     assert error(answers[0]) == (403, "MINER_EXCLUDED")
     with connect(url, additional_headers=headers) as socket, pytest.raises(ConnectionClosed) as closed:
-        socket.recv(timeout=60)
+        socket.recv(timeout=300)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4403
 

@@ -36,7 +36,7 @@ def interpreter() -> str:
 def independent(asked: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(
         [interpreter(), ROOT / "tests" / "support" / "independent_log.py"],
-        input=json.dumps(asked), capture_output=True, text=True, timeout=60, check=False,
+        input=json.dumps(asked), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

@@ -336,7 +336,7 @@ def test_configured_witnesses_are_validated_on_startup(tmp_path: Path) -> None:
 
 
 def test_the_document_describes_the_log(served: Served) -> None:
-    paths = httpx.get(f"{served.url}/v1/openapi.json", timeout=60).json()["paths"]
+    paths = httpx.get(f"{served.url}/v1/openapi.json", timeout=300).json()["paths"]
     assert set(paths["/v1/log/checkpoint"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
     assert set(paths["/v1/log/proof/{reference}"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
     assert "application/octet-stream" in paths["/v1/log/tile/{path}"]["get"]["responses"]["200"]["content"]

@@ -206,7 +206,7 @@ def test_a_kill_loses_no_leaf_and_logs_none_twice(tmp_path: Path) -> None:
             [sys.executable, "-c", KILLED, path, *leaves],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
             stdout=subprocess.PIPE,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.returncode == -signal.SIGKILL

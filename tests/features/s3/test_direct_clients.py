@@ -112,7 +112,7 @@ def through_javascript(served: Served, tmp_path: Path) -> dict[str, Any]:
     file.write_bytes(DATA)
     environment = {**os.environ, "AITBC_BASE_URL": served.url, "AITBC_API_KEY": served.client_key}
     command = ["node", str(JAVASCRIPT / "direct.js"), str(file), str(copy)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert copy.read_bytes() == DATA
     answer: dict[str, Any] = json.loads(done.stdout)

@@ -106,7 +106,7 @@ bpy.ops.wm.save_as_mainfile(filepath=job["target"], relative_remap=False)
 def blender(*arguments: object) -> None:
     """Run Blender without the product's sandbox and script."""
     command = ["blender", "-b", "--factory-startup", *map(str, arguments)]
-    subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
 
 
 PLAIN = """
@@ -140,7 +140,7 @@ def render_plainly(
     job = json.dumps([str(scene), str(directory), dict(settings), list(frames)])
     options = ["-I"] if is_python(engine) else ["-b", "--factory-startup", "--python-exit-code", "1", "-P"]
     command = [engine, *options, str(script), "--", job]
-    subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     return [directory / f"plain_{frame}.png" for frame in frames]
 
 

@@ -54,5 +54,5 @@ def make_scene(path: Path) -> Path:
     """Create Blender's default scene, a cube with a light, and a camera that moves for twelve frames."""
     script = _SCENE.format(path=str(path))
     command = ["blender", "-b", "--factory-startup", "--python-exit-code", "1", "--python-expr", script]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     return path

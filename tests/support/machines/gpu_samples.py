@@ -22,7 +22,7 @@ def store_gpu_samples(
         for time, gpus in samples.items()
     ]
     path = data_dir / "coordinator" / "coordinator.db"
-    with closing(sqlite3.connect(path, timeout=60)) as database, database:
+    with closing(sqlite3.connect(path, timeout=300)) as database, database:
         database.executemany(
             "INSERT OR IGNORE INTO gpu_samples (miner_id, start, gpus) VALUES (?, ?, ?)", rows
         )

@@ -69,7 +69,7 @@ def build(directory: Path) -> None:
 def copy_models(directory: Path) -> Path:
     """Copy this user's models, readable by all users."""
     shutil.copytree(user_cache_path("aitbc") / "models", directory)
-    subprocess.run(["chmod", "-R", "a+rX", directory], check=True, timeout=60)
+    subprocess.run(["chmod", "-R", "a+rX", directory], check=True, timeout=300)
     return directory
 
 
@@ -78,7 +78,7 @@ def copy_project(directory: Path, uid: int) -> Path:
     shutil.copytree(PROJECT, directory, ignore=shutil.ignore_patterns(*_NOT_COPIED), symlinks=True)
     for mounted in (".venv", "node_modules"):
         (directory / mounted).mkdir()
-    subprocess.run(["chown", "-R", f"{uid}:{uid}", directory], check=True, timeout=60)
+    subprocess.run(["chown", "-R", f"{uid}:{uid}", directory], check=True, timeout=300)
     return directory
 
 

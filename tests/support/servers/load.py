@@ -115,7 +115,7 @@ class Load:
 
     def _submit(self, thread: int) -> None:
         body = {"type": "whisper-transcription", "parameters": WHISPER}
-        with httpx.Client(headers={"Authorization": f"Bearer {self._key}"}, timeout=60) as client:
+        with httpx.Client(headers={"Authorization": f"Bearer {self._key}"}, timeout=300) as client:
             due = time.monotonic() + thread * self._interval / SUBMITTERS
             for number in itertools.count():
                 if self.stopping.wait(max(0.0, due - time.monotonic())):

@@ -112,7 +112,7 @@ def test_the_program_continues_when_the_reader_of_its_log_has_ended() -> None:
             [sys.executable, "-c", LOGS_WITHOUT_A_READER, form],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.stdout == "went on\n", done.stderr

@@ -58,7 +58,7 @@ def test_only_the_owner_can_read_the_agents_file(agent: Agent) -> None:
 
 def test_a_login_link_works_once(agent: Agent, command: Any) -> None:
     """The link that is printed at the start, and those of `login`."""
-    printed = agent.lines.get(timeout=60).removeprefix("Dashboard: ").strip()
+    printed = agent.lines.get(timeout=300).removeprefix("Dashboard: ").strip()
     made = json.loads(command("login", "--json").out)["url"]
     for url in (printed, made):
         page, _, token = url.partition("#login=")

@@ -136,7 +136,7 @@ def start(data_dir: Path, *options: str, **environment: str) -> subprocess.Compl
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     command = [str(COMMAND), "coordinator", "--data-dir", str(data_dir), "--port", "0", *options]
     return subprocess.run(
-        command, env={**inherited, **environment}, capture_output=True, text=True, timeout=60, check=False
+        command, env={**inherited, **environment}, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -127,7 +127,7 @@ async def test_finished_work_survives_kill_9(coordinator: FakeCoordinator, tmp_p
     finally:
         process.kill()
         process.wait()
-    _, alive = psutil.wait_procs(children, timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert not alive, "children end with their daemon"
     coordinator.result_answers.clear()
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):

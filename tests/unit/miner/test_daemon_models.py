@@ -256,7 +256,7 @@ async def test_a_loaded_model_that_no_job_uses_is_unloaded_and_removed_by_its_ow
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [COMMAND, "models", *words], env={**os.environ, **directories}, capture_output=True, text=True, timeout=60,
+            [COMMAND, "models", *words], env={**os.environ, **directories}, capture_output=True, text=True, timeout=300,
             check=False,
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from runners.whisper.runner import WhisperRunner
 
 CPU = Device("cpu", "test processor", threads=1)
 CARD = Device("cuda", "a card", "GPU-1")
-LIMIT = 60
+LIMIT = 300
 
 
 @pytest.fixture

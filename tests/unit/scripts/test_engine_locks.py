@@ -83,7 +83,7 @@ def test_the_script_locks_an_owners_engine(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         monkeypatch.setenv("UV_FIND_LINKS", index.url)
         monkeypatch.setenv("UV_NO_INDEX", "1")
-        subprocess.run([sys.executable, SCRIPT, "--file", catalogue, "tiny"], check=True, timeout=60)
+        subprocess.run([sys.executable, SCRIPT, "--file", catalogue, "tiny"], check=True, timeout=300)
     text = (tmp_path / "engines/tiny-any.txt").read_text()
     assert text.startswith("# tiny, any: written by scripts/engine_locks.py from engines.toml.")
     assert re.search(r"tiny-engine==1\.0 \\\n    --hash=sha256:[0-9a-f]{64}\n", text)

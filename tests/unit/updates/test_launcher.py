@@ -49,7 +49,7 @@ def test_it_imports_nothing_that_takes_time() -> None:
     """Every command passes by."""
     code = "import sys; before = set(sys.modules); import agent.updates.launcher; print(set(sys.modules) - before)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
     )
     imported = {name for name in eval(done.stdout) if not name.startswith("agent")}  # noqa: S307 - our own output
     assert imported <= {"__future__"}

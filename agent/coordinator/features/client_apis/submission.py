@@ -48,3 +48,8 @@ class AnswerSubmission:
     def caller(self) -> Caller:
         """The job's owner."""
         return self.call.caller
+
+
+def job_headers(*submissions: AnswerSubmission) -> dict[str, str]:
+    """Return the header that names the jobs, for their receipts."""
+    return {"X-Job-ID": ", ".join(submission.job_id for submission in submissions)}

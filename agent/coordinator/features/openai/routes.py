@@ -20,8 +20,9 @@ from agent.coordinator.features.client_apis.results import all_results, result
 from agent.coordinator.features.client_apis.routes import streaming
 from agent.coordinator.features.client_apis.routes.declared import Call, answers
 from agent.coordinator.features.client_apis.routes.item_pages import After, Order, PageSize
-from agent.coordinator.features.client_apis.routes.job_answers import image_answer, job_headers, json_answer
+from agent.coordinator.features.client_apis.routes.job_answers import image_answer, json_answer
 from agent.coordinator.features.client_apis.routes.streaming import Framing
+from agent.coordinator.features.client_apis.submission import job_headers
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import error_chunk
 from agent.coordinator.features.openai import audio, embeddings, images, transcript_stream

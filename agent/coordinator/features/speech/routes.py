@@ -13,9 +13,8 @@ from agent.coordinator.features.client_apis.job_stream import JobStream
 from agent.coordinator.features.client_apis.results import result, result_file
 from agent.coordinator.features.client_apis.routes import streaming
 from agent.coordinator.features.client_apis.routes.declared import Call, answers
-from agent.coordinator.features.client_apis.routes.job_answers import job_headers
 from agent.coordinator.features.client_apis.routes.streaming import Framing
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, job_headers
 from agent.coordinator.features.client_apis.text.chunks import error_chunk
 from agent.coordinator.features.speech import voices
 from agent.coordinator.features.speech.calls import SpokenText, create

@@ -71,7 +71,7 @@ def test_only_valid_messages_are_passed_on(program) -> None:
     received: list[ReceivedWebhook] = []
     with WebhookReceiver(0, SECRET, url, received.append) as receiver:
         threading.Thread(target=receiver.serve_forever, args=(0.02,), daemon=True).start()
-        with httpx.Client(trust_env=False, timeout=60) as http:
+        with httpx.Client(trust_env=False, timeout=300) as http:
             assert http.post(receiver.url, content=BODY, headers=_headers(BODY)).status_code == 202
             forged = {**_headers(BODY), "webhook-signature": "v1,AAAA"}
             assert http.post(receiver.url, content=BODY, headers=forged).status_code == 400
@@ -94,7 +94,7 @@ def test_a_job_is_run_again_and_its_message_ends_the_command(quick, coordinator)
             time.sleep(0.01)
         url = coordinator.bodies[-1]["webhook_url"]
         other = BODY.replace("job_1", "job_2")
-        with httpx.Client(trust_env=False, timeout=60) as http:
+        with httpx.Client(trust_env=False, timeout=300) as http:
             for body in (other, BODY):
                 http.post(url, content=body, headers=_headers(body)).raise_for_status()
 

@@ -52,7 +52,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the programs of an environment with the wheels and this environment's dependencies, whose metadata name the extensions."""
     environment = tmp_path_factory.mktemp("installed") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=300)
     python = environment / "bin" / "python"
     subprocess.run(
         [
@@ -76,7 +76,7 @@ def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     ).stdout.strip()
     Path(packages, "dependencies.pth").write_text(str(Path(httpx.__file__).parents[1]))
     return environment / "bin"
@@ -91,7 +91,7 @@ def run(program: Path, *arguments: str | Path) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

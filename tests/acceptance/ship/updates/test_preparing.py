@@ -93,7 +93,7 @@ def test_a_release_is_installed_beside_this_version(stage: Stage) -> None:
     assert stage.versions.is_complete(NEXT)
     assert stage.versions.current == __version__
     printed = subprocess.run(
-        [stage.versions.program(NEXT), "--version"], capture_output=True, text=True, check=True, timeout=60
+        [stage.versions.program(NEXT), "--version"], capture_output=True, text=True, check=True, timeout=300
     )
     assert printed.stdout == f"aitbc-agent {NEXT}\n"
     stage.mirror.folder.joinpath(f"aitbc_agent-{NEXT}-py3-none-any.whl").unlink()

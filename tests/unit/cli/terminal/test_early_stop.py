@@ -39,7 +39,7 @@ def test_ctrl_c_while_modules_load_is_a_normal_stop(tmp_path: Path, module: str)
             if line.rpartition("|")[2].strip() == module:
                 process.send_signal(signal.SIGINT)
                 break
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
     assert process.returncode == 0
     assert output in ("", "The agent has stopped.\n")
     assert "Traceback" not in errors

@@ -448,11 +448,11 @@ def test_shared_memory_is_checked_where_vllm_needs_it(
 def test_a_cache_from_which_nothing_can_be_loaded_is_reported(data_dir: Path, tmp_path: Path):
     cache = tmp_path / "cache"
     cache.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", cache], check=True, timeout=60)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", cache], check=True, timeout=300)
     try:
         reported = examined(data_dir, cache_dir=cache)["directory_noexec"]
     finally:
-        subprocess.run(["umount", "--lazy", cache], check=True, timeout=60)
+        subprocess.run(["umount", "--lazy", cache], check=True, timeout=300)
     assert (
         reported.message
         == f"{cache} is mounted noexec, so code that engines compile cannot be loaded from it."

@@ -42,7 +42,7 @@ class Answers:
             @classmethod
             def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - the contract's signature
                 answers.calls += 1
-                answer = answers.queue.get(timeout=60)
+                answer = answers.queue.get(timeout=300)
                 if isinstance(answer, Exception):
                     raise answer
                 return answer

@@ -18,7 +18,7 @@ from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import make_daemon, running, settings_for, until
 
 pytestmark = pytest.mark.anyio
-LIMIT = 60
+LIMIT = 300
 
 
 def ask_daemon(tmp_path: Path, call: str, **fields: Any) -> Any:

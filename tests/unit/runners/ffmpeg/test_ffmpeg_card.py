@@ -169,7 +169,7 @@ def damaged(clip, tmp_path):
     def damage(kind):
         entries = ("-select_streams", kind, "-show_entries", "packet=pos,size", "-of", "csv=p=0")
         command = ["ffprobe", "-loglevel", "error", *entries, str(clip)]
-        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
         content = bytearray(clip.read_bytes())
         for line in listed.split():
             size, position = map(int, line.split(",")[:2])

@@ -21,7 +21,7 @@ CHAPTERS = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=2000\ntitle=O
 
 
 def run(*words):
-    return subprocess.run([*map(str, words)], check=True, timeout=60, capture_output=True, text=True).stdout
+    return subprocess.run([*map(str, words)], check=True, timeout=300, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="session")
@@ -190,7 +190,7 @@ def test_subtitles_and_chapters_are_carried_over(transcode, film, seconds, field
     result, _ = transcode(film(seconds), **fields)
     path = result.results["file"].path
     command = ["ffprobe", "-v", "error", "-show_streams", "-show_chapters", "-of", "json", str(path)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=300).stdout)
     tracks = [stream for stream in found["streams"] if stream["codec_type"] == "subtitle"]
     assert [track["codec_name"] for track in tracks] == codecs
     assert tracks[1]["tags"]["language"] in ("deu", "ger")
@@ -198,7 +198,7 @@ def test_subtitles_and_chapters_are_carried_over(transcode, film, seconds, field
     assert sounds[0]["tags"]["language"] in ("fra", "fre")
     assert [chapter["tags"]["title"] for chapter in found["chapters"]] == ["One", "Two"]
     read = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:s:0", "-f", "srt", "-"]
-    text = subprocess.run(read, capture_output=True, text=True, check=True, timeout=60).stdout
+    text = subprocess.run(read, capture_output=True, text=True, check=True, timeout=300).stdout
     shown = re.fullmatch(
         r"1\n00:00:00,(\d+) --> 00:00:01,\d+\nGood morning\n\n2\n00:00:02,.*Welcome.*", text, re.DOTALL
     )

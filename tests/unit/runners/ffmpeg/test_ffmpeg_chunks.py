@@ -32,7 +32,7 @@ def video(tmp_path_factory):
 
 def make(path, *arguments):
     codec = ("-pix_fmt", "yuv420p", "-preset", "ultrafast")
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments, *codec, path], check=True, timeout=60)
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments, *codec, path], check=True, timeout=300)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def handed_over(context):
 
 def output(*arguments):
     command = [str(argument) for argument in arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 def times(path):
@@ -76,7 +76,7 @@ def sound(path):
 def likeness(one, other):
     """Return the similarity of the worst pair of pictures in dB: above 25 for the same picture, below 20 for others."""
     command = ["ffmpeg", "-i", str(one), "-i", str(other), "-lavfi", "[0:v][1:v]psnr", "-f", "null", "-"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stderr
     return float(said.rpartition(" min:")[2].split()[0])
 
 
@@ -141,7 +141,7 @@ def test_an_invalid_chunk_is_encoded_again(transcode, reused, tmp_path):
         (tmp_path / "good.nut").write_bytes(good)
         path = tmp_path / f"{name}.nut"
         command = ["ffmpeg", "-v", "error", "-y", "-copyts", "-i", tmp_path / "good.nut", *options, path]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=300)
         return path.read_bytes()
 
     encode = ("-c:v", "libx264", "-preset", "ultrafast")

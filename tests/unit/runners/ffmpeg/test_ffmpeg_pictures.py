@@ -37,7 +37,7 @@ def described(path):
     """Return ffprobe's description of the pictures and of the first of them."""
     command = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_streams", "-show_frames"]
     command += ["-read_intervals", "%+#1", "-of", "json", str(path)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=300).stdout)
     return found["streams"][0], found["frames"][0]
 
 
@@ -61,7 +61,7 @@ def stripes(path, pixels):
         pixels,
         "-",
     ]
-    data = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    data = subprocess.run(command, capture_output=True, check=True, timeout=300).stdout
     size = 1 if pixels == "gray" else 2
     row = data[32 * 128 * size : 33 * 128 * size]
     return [int.from_bytes(row[x * size : (x + 1) * size], "little") for x in (16, 48, 80, 112)]
@@ -147,7 +147,7 @@ def test_a_phones_rotated_video_is_upright(transcode, clip, tmp_path):
     """The rotation is applied; a copy keeps it as it is."""
     rotated = tmp_path / "phone.mp4"
     turn = ["ffmpeg", "-v", "error", "-display_rotation", "90", "-i", str(clip), "-c", "copy", str(rotated)]
-    subprocess.run(turn, check=True, timeout=60)
+    subprocess.run(turn, check=True, timeout=300)
     width, height = 320, 180
     result, _ = transcode(rotated, codec="h264")
     assert (result.results["width"], result.results["height"]) == (height, width)
@@ -183,6 +183,6 @@ def times(path):
         "csv=p=0",
     ]
     listed = subprocess.run(
-        [*command, str(path)], capture_output=True, text=True, check=True, timeout=60
+        [*command, str(path)], capture_output=True, text=True, check=True, timeout=300
     ).stdout
     return sorted(float(line.strip(",")) for line in listed.split())

@@ -19,7 +19,7 @@ def uneven(tmp_path_factory):
     noise = "testsrc2=size=128x72:rate=10:duration=3,noise=alls=60:allf=t"
     graph = f"{still}[a];{noise}[b];[a][b]concat"
     command = ["ffmpeg", "-v", "error", "-filter_complex", graph, "-c:v", "ffv1", path]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=300)
     return path
 
 
@@ -51,7 +51,7 @@ def rate(path):
 def test_two_passes_come_nearer_to_the_bitrate_than_one(transcode, uneven, tmp_path, codec, options):
     once = tmp_path / "once.mkv"
     encoding = ("-pix_fmt", "yuv420p", *options, "-b:v", str(TARGET))
-    subprocess.run(["ffmpeg", "-v", "error", "-i", uneven, *encoding, once], check=True, timeout=60)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", uneven, *encoding, once], check=True, timeout=300)
     result, context = transcode(uneven, output_format="mkv", codec=codec, bitrate="120k")
     twice = result.results["file"].path
     assert abs(rate(twice) - TARGET) < abs(rate(once) - TARGET) / 2, (rate(once), rate(twice))

@@ -20,7 +20,7 @@ from runners.api import Model
 from runners.host.context import RunContext
 from runners.host.protocol import MAX_FRAME, Cancel, Exit, Load, Run, Unload
 
-TIMEOUT = 30
+TIMEOUT = 300
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def naming(tmp_path_factory) -> Path:
     """A program that names a thread as CUDA does."""
     path = tmp_path_factory.mktemp("naming") / "naming"
     command = ["gcc", "-pthread", "-x", "c", "-o", str(path), "-"]
-    subprocess.run(command, input=NAMING, text=True, check=True, timeout=60)
+    subprocess.run(command, input=NAMING, text=True, check=True, timeout=300)
     return path
 
 
@@ -183,7 +183,7 @@ def driver(tmp_path, monkeypatch) -> Path:
         path.mkdir()
     for name in ("libcuda.so.570", "libjit.so.1"):
         command = ["gcc", "-shared", "-x", "c", "-o", str(store / name), "-"]
-        subprocess.run(command, input="int cuInit(void) { return 0; }", text=True, check=True, timeout=60)
+        subprocess.run(command, input="int cuInit(void) { return 0; }", text=True, check=True, timeout=300)
     (directory / "libcuda.so.1").symlink_to(store / "libcuda.so.570")
     (directory / "libjit.so.1").symlink_to(store / "libjit.so.1")
     monkeypatch.setattr(gpus, "LOADER_CACHE", tmp_path / "ld.so.cache")

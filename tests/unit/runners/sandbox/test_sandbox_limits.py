@@ -230,7 +230,7 @@ def attack_as_user(directory):
         arguments = [str(directory), textwrap.dedent(source), str(2000 * MIB), sandbox, become]
         done = subprocess.run(
             [*prefix, sys.executable, "-c", AS_USER, *arguments],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -10,13 +10,8 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis.images import GeneratedImages, ImageFields, encoded, linked
 from agent.coordinator.features.client_apis.results import result
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, job_headers
 from agent.coordinator.http.hosts import own_address
-
-
-def job_headers(*submissions: AnswerSubmission) -> dict[str, str]:
-    """Return the header that names the jobs, for their receipts."""
-    return {"X-Job-ID": ", ".join(submission.job_id for submission in submissions)}
 
 
 def json_answer(answer: BaseModel, *submissions: AnswerSubmission, **form: Any) -> Response:

@@ -13,8 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from agent.coordinator.features.client_apis.job_stream import JobStream, JobStreams
 from agent.coordinator.features.client_apis.results import unless_left
-from agent.coordinator.features.client_apis.routes.job_answers import job_headers
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, job_headers
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Chunks
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE
