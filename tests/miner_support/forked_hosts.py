@@ -6,17 +6,17 @@ import asyncio
 import sys
 from typing import Any
 
-from miner_support import daemons, model_runner
+from miner_support import daemons, model_runner, timed_runners
 from support.workers.fork_server import Fork, ForkServer
 
-HOSTS = {command[1] for command in (daemons.HOST, model_runner.HOST)}
+HOSTS = {command[1] for command in (daemons.HOST, model_runner.HOST, timed_runners.PROGRAM)}
 
 _create_subprocess_exec = asyncio.create_subprocess_exec
 
 
 def server() -> ForkServer:
     """Return the process that has imported the hosts, of which tests look for remaining children."""
-    return ForkServer.of("miner_support.runner", "miner_support.model_runner")
+    return ForkServer.of("miner_support.runner", "miner_support.model_runner", "miner_support.timed_runners")
 
 
 class ForkedHost:

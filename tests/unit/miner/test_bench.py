@@ -44,6 +44,8 @@ SCORE = BenchScore(
 )
 CARD = Device("cuda", "Card", "GPU-1")
 
+pytestmark = pytest.mark.usefixtures("forked_hosts")
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

@@ -23,7 +23,7 @@ from miner_support.coordinator import FakeCoordinator, refusal
 from miner_support.daemons import make_daemon, running, settings_for, until
 from runners.sandbox import mark
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 
 @pytest.mark.parametrize("transport", ["websocket", "poll"])

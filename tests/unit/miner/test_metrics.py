@@ -23,7 +23,7 @@ from agent.miner.status.prometheus import read
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import make_daemon, running, settings_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 
 async def test_runs_appear_in_the_metrics(coordinator: FakeCoordinator, tmp_path: Path) -> None:

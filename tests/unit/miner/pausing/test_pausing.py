@@ -17,7 +17,7 @@ from miner_support import daemons
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import make_daemon, running, settings_for, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 LIMIT = 300
 
 

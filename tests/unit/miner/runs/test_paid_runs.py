@@ -15,7 +15,7 @@ from miner_support.daemons import make_daemon, running, settings_for
 
 # ruff: noqa: ASYNC110 - no event reports that a run was dropped
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 
 async def test_a_run_ends_when_its_price_reaches_max_cost(
