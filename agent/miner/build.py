@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,10 +29,8 @@ from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.contract import Executor
 from agent.miner.identity import default_name, load_identity
 from agent.miner.link.client import CoordinatorLink, LinkCallbacks
-from agent.miner.link.heartbeat import HeartbeatSender
 from agent.miner.link.refusals import Unreachable
 from agent.miner.live_settings import LiveSettings
-from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.disk_limit import DiskLimit
 from agent.miner.machine.priced_services import unknown_services
 from agent.miner.machine.selftest_report import LatestSelftest
@@ -50,6 +49,8 @@ from agent.miner.selftest.repeating import RepeatedSelftests
 from agent.miner.session import Session
 from agent.miner.settings import MinerSettings
 from agent.miner.status.earnings import Earnings
+from agent.miner.status.heartbeat import HeartbeatSender
+from agent.miner.status.parts import MinerParts
 from agent.miner.status.prometheus import MetricsServer, read
 from agent.miner.status.report import StatusReport
 from agent.miner.status.utilization import SlotActivity
@@ -66,36 +67,23 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class MinerParts:
-    """The parts that the daemon runs and stops.
+class Miner:
+    """The parts of a miner, and those that report about them, to the coordinator and to the owner.
 
-    `machine_changed` returns whether there is other work to do than when the `capabilities` were determined.
+    `machine_changed` returns whether there is other work to do than when the parts were built.
     """
 
-    session: Session
-    capabilities: Capabilities
+    parts: MinerParts
     machine_changed: Callable[[], Awaitable[bool]]
-    link: CoordinatorLink
-    outbox: Outbox
-    executor: Executor
-    provider: Models
-    pauses: Pauses
-    unavailable: UnavailableModels
-    workload: Workload
-    report: StatusReport
-    live_settings: LiveSettings
-    heartbeat: HeartbeatSender
     meter: Meter
-    energy: EnergyAccount
-    power_limits: PowerLimits
+    report: StatusReport
+    heartbeat: HeartbeatSender
     notices: Notices
     selftests: RepeatedSelftests
-    disk_limit: DiskLimit
     summaries: Summaries
-    automatic_models: AutomaticModels
 
 
-async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
+async def build(options: MinerOptions, closing: AsyncExitStack) -> Miner:
     """Build all parts, ready to register. `closing` undoes all completed steps in reverse order.
 
     Raises `ConfigurationError`.
@@ -146,161 +134,123 @@ async def _open_backend(options: MinerOptions) -> Backend:
     )
 
 
+@dataclass(slots=True)
 class _Builder:
     """Builds the parts that need those of `build`."""
 
-    def __init__(
-        self,
-        options: MinerOptions,
-        closing: AsyncExitStack,
-        session: Session,
-        backend: Backend,
-        link: CoordinatorLink,
-        outbox: Outbox,
-        sealed_jobs: SealedJobs,
-    ) -> None:
-        self._options = options
-        self._settings = options.miner
-        self._closing = closing
-        self._session = session
-        self._backend = backend
-        self._gpus = backend.gpus
-        self._capabilities = backend.capabilities
-        self._link = link
-        self._outbox = outbox
-        self._sealed_jobs = sealed_jobs
-        self._meter = Meter(METRICS)
-        self._models_changed = asyncio.Event()
-        self._heartbeat_due = asyncio.Event()
+    options: MinerOptions
+    closing: AsyncExitStack
+    session: Session
+    backend: Backend
+    link: CoordinatorLink
+    outbox: Outbox
+    sealed_jobs: SealedJobs
+    meter: Meter = field(default_factory=partial(Meter, METRICS))
+    models_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    heartbeat_due: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def build(self, jobs_directory: Path) -> MinerParts:
-        executor, provider = self._backend.start(
-            self._meter, self._models_changed.set, self._heartbeat_due.set
-        )
+    async def build(self, jobs_directory: Path) -> Miner:
+        executor, provider = self.backend.start(self.meter, self.models_changed.set, self.heartbeat_due.set)
         # Pushed as soon as it runs. If a step below fails, the children end.
-        self._closing.push_async_callback(executor.close)
+        self.closing.push_async_callback(executor.close)
         pauses = await self._build_pauses(executor)
         unavailable = UnavailableModels(
-            self._backend.store.catalogue,
+            self.backend.store.catalogue,
             provider,
             executor,
-            self._capabilities.services,
-            self._heartbeat_due.set,
-            self._models_changed,
+            self.backend.capabilities.services,
+            self.heartbeat_due.set,
+            self.models_changed,
         )
         # Awaited here, so that the registration already leaves out models that do not fit at present.
         await unavailable.update()
-        settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
+        settings = LiveSettings(self.options.settings, self.options.reading, self.backend.capabilities)
         energy = await self._build_energy(settings)
         workload = self._build_workload(executor, provider, pauses, energy, jobs_directory)
-        power_limits = PowerLimits(self._settings, self._gpus)
-        disk_limit = DiskLimit(self._options.settings)
-        selftest = await asyncio.to_thread(LatestSelftest, self._options.directory)
-        automatic_models = self._build_automatic_models(provider, unavailable)
-        report = StatusReport(
-            link=self._link,
-            outbox=self._outbox,
-            gpus=self._gpus,
-            executor=executor,
-            provider=provider,
-            pauses=pauses,
-            workload=workload,
-            commands=Commands(pauses, provider, settings, self._heartbeat_due.set),
-            activity_log=SlotActivity(workload.moment),
-            earnings=Earnings(self._link, self._session, energy.earned),
-            energy=energy,
-            power_limits=power_limits,
-            traffic=self._options.traffic,
-            disk_limit=disk_limit,
-            automatic_models=automatic_models,
-            offers=self._capabilities,
-            settings=settings,
-            encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
-            selftest=selftest,
-            unavailable_models=lambda: _merged(
-                unavailable.now, provider.fetching_for_jobs, energy.unprofitable_models()
-            ),
-        )
-        heartbeat = HeartbeatSender(
-            self._link, self._gpus, report, self._heartbeat_due, self._options.liveness
-        )
+        selftest = await asyncio.to_thread(LatestSelftest, self.options.directory)
         parts = MinerParts(
-            session=self._session,
-            capabilities=self._capabilities,
-            machine_changed=self._backend.changed,
-            link=self._link,
-            outbox=self._outbox,
+            session=self.session,
+            capabilities=self.backend.capabilities,
+            settings=settings,
+            gpus=self.backend.gpus,
+            link=self.link,
+            outbox=self.outbox,
             executor=executor,
             provider=provider,
-            pauses=pauses,
             unavailable=unavailable,
+            automatic_models=self._build_automatic_models(provider, unavailable),
+            pauses=pauses,
             workload=workload,
-            report=report,
-            live_settings=settings,
-            heartbeat=heartbeat,
-            meter=self._meter,
+            sealed_jobs=self.sealed_jobs,
+            activity_log=SlotActivity(workload.moment),
+            earnings=Earnings(self.link, self.session, energy.earned),
             energy=energy,
-            power_limits=power_limits,
+            power_limits=PowerLimits(self.options.miner, self.backend.gpus),
+            traffic=self.options.traffic,
+            disk_limit=DiskLimit(self.options.settings),
+            selftest=selftest,
+        )
+        report = StatusReport(parts, Commands(pauses, provider, settings, self.heartbeat_due.set))
+        miner = Miner(
+            parts=parts,
+            machine_changed=self.backend.changed,
+            meter=self.meter,
+            report=report,
+            heartbeat=HeartbeatSender(report, self.heartbeat_due, self.options.liveness),
             notices=Notices(
-                self._options.directory,
-                self._settings,
-                gpus=self._gpus,
-                link=self._link,
+                self.options.directory,
+                self.options.miner,
+                gpus=parts.gpus,
+                link=self.link,
                 pauses=pauses,
                 workload=workload,
-                idle=report.activity_log.shares,
+                idle=parts.activity_log.shares,
                 selftest=selftest,
-                updates=self._options.updates,
+                updates=self.options.updates,
             ),
             selftests=RepeatedSelftests(
                 # Only where the jobs run can a test say anything about them.
-                self._options.run_selftest if self._settings.executor == "local" else None,
-                lambda: settings.current,
-                selftest,
-                pauses=pauses,
-                workload=workload,
-                gpus=self._gpus,
-                on_change=self._heartbeat_due.set,
+                self.options.run_selftest if self.options.miner.executor == "local" else None,
+                parts,
+                on_change=self.heartbeat_due.set,
             ),
-            disk_limit=disk_limit,
             summaries=Summaries(
-                self._options.settings,
-                connected=lambda: self._link.connection != "offline",
+                self.options.settings,
+                connected=lambda: self.link.connection != "offline",
                 paused=lambda: pauses.now.miner is not None,
             ),
-            automatic_models=automatic_models,
         )
-        _connect(parts, self._options, self._heartbeat_due)
-        return parts
+        _connect(miner, self.options, self.heartbeat_due)
+        return miner
 
     def _build_automatic_models(self, provider: Models, unavailable: UnavailableModels) -> AutomaticModels:
         async def read_demand() -> Any:
-            if self._session.api_key is None:
+            if self.session.api_key is None:
                 return None
             try:
-                status, body = await self._link.read("/v1/miners/demand", self._session.api_key)
+                status, body = await self.link.read("/v1/miners/demand", self.session.api_key)
             except Unreachable:
                 return None
             # A coordinator of an earlier version does not know it.
             return body if status == HTTPStatus.OK else None
 
         return AutomaticModels(
-            self._settings.models,
-            self._backend.store,
-            limits(self._options.settings),
+            self.options.miner.models,
+            self.backend.store,
+            limits(self.options.settings),
             provider,
-            services=self._capabilities.services,
+            services=self.backend.capabilities.services,
             read_demand=read_demand,
             unavailable=lambda: unavailable.now,
         )
 
     async def _build_pauses(self, executor: Executor) -> Pauses:
         pauses = Pauses(
-            self._options.directory / "pauses.json",
-            self._settings,
-            self._gpus,
+            self.options.directory / "pauses.json",
+            self.options.miner,
+            self.backend.gpus,
             working=lambda: {device for child in executor.working() for device in child.devices},
-            data_used_until=self._options.traffic.exhausted_until,
+            data_used_until=self.options.traffic.exhausted_until,
         )
         # Before the first lease: a GPU that its owner uses must not get a job in the first second.
         await pauses.measure()
@@ -308,20 +258,20 @@ class _Builder:
         return pauses
 
     async def _build_energy(self, settings: LiveSettings) -> EnergyAccount:
-        services = self._capabilities.services
+        services = self.backend.capabilities.services
         energy = EnergyAccount(
-            self._options.directory,
-            self._settings.energy,
-            self._gpus,
-            self._session,
+            self.options.directory,
+            self.options.miner.energy,
+            self.backend.gpus,
+            self.session,
             unit_price=lambda service: settings.price(service) if service in services else None,
-            on_change=self._heartbeat_due.set,
+            on_change=self.heartbeat_due.set,
             # On a cluster, this machine's processors do not work for the jobs.
-            rapl=RAPL if self._settings.executor == "local" else None,
+            rapl=RAPL if self.options.miner.executor == "local" else None,
         )
         await energy.open()
         # Pushed before the workload, and so closed after it: runs that end then are part of the account.
-        self._closing.push_async_callback(energy.close)
+        self.closing.push_async_callback(energy.close)
         return energy
 
     def _build_workload(
@@ -334,46 +284,38 @@ class _Builder:
     ) -> Workload:
         background = Background()
         # Pushed before the workload, and so closed after it: ending runs still spawn tasks.
-        self._closing.push_async_callback(background.close, _BACKGROUND_SECONDS)
+        self.closing.push_async_callback(background.close, _BACKGROUND_SECONDS)
         dependencies = RunDependencies(
-            session=self._session,
-            link=self._link,
-            outbox=self._outbox,
+            session=self.session,
+            link=self.link,
+            outbox=self.outbox,
             executor=executor,
             provider=provider,
-            services=self._capabilities.services,
-            inputs=self._settings.inputs,
-            data_dir=self._options.directory.parent,
+            services=self.backend.capabilities.services,
+            inputs=self.options.miner.inputs,
+            data_dir=self.options.directory.parent,
             jobs_directory=jobs_directory,
-            max_job_log=self._settings.max_job_log,
-            sealed_jobs=self._sealed_jobs,
+            max_job_log=self.options.miner.max_job_log,
+            sealed_jobs=self.sealed_jobs,
             background=background,
-            meter=self._meter,
+            meter=self.meter,
             energy=energy,
-            traffic=self._options.traffic,
+            traffic=self.options.traffic,
         )
         workload = Workload(
             dependencies,
             pauses,
-            slots=self._capabilities.slots,
-            max_outbox=self._settings.max_outbox,
-            max_downloads=self._settings.max_downloads,
+            slots=self.backend.capabilities.slots,
+            max_outbox=self.options.miner.max_outbox,
+            max_downloads=self.options.miner.max_downloads,
         )
-        self._closing.push_async_callback(workload.close)
+        self.closing.push_async_callback(workload.close)
         return workload
 
 
-def _merged(*reasons: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """Return the reasons of all, by service and model."""
-    merged: dict[str, dict[str, str]] = {}
-    for by_service in reasons:
-        for service, by_model in by_service.items():
-            merged.setdefault(service, {}).update(by_model)
-    return merged
-
-
-def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Event) -> None:
+def _connect(miner: Miner, options: MinerOptions, heartbeat_due: asyncio.Event) -> None:
     """Connect the parts that are called back by parts built before them."""
+    parts = miner.parts
     needed: dict[str, str] = {}
 
     def pauses_changed() -> None:
@@ -387,13 +329,13 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
         heartbeat_due.set()
 
     def settings_changed() -> None:
-        parts.pauses.apply(section_of(parts.live_settings.current, MinerSettings))
+        parts.pauses.apply(section_of(parts.settings.current, MinerSettings))
         heartbeat_due.set()
 
     def registered(registered: Registered) -> None:
         parts.session.begin(registered)
         # Each session may have another interval, as the operator can change it.
-        parts.heartbeat.interval = registered.settings.heartbeat_seconds
+        miner.heartbeat.interval = registered.settings.heartbeat_seconds
         parts.workload.session_began(registered)
         connected()
 
@@ -405,19 +347,19 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 
     def results_changed() -> None:
         parts.workload.update()
-        parts.report.earnings.changed()
+        parts.earnings.changed()
 
     parts.outbox.on_change = results_changed
     parts.executor.on_capacity = parts.workload.update
     parts.pauses.on_change = pauses_changed
-    parts.live_settings.on_change = settings_changed
+    parts.settings.on_change = settings_changed
     parts.workload.on_services_changed = heartbeat_due.set
     options.traffic.on_change = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(
             lease=parts.workload.accept,
             cancelled=parts.workload.drop,
-            joining=lambda: _registration(parts, options),
+            joining=lambda: _registration(miner, options),
             registered=registered,
             excluded=parts.workload.drop_all,
             connected=connected,
@@ -426,14 +368,14 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
     )
 
 
-def _registration(parts: MinerParts, options: MinerOptions) -> dict[str, Any]:
+def _registration(miner: Miner, options: MinerOptions) -> dict[str, Any]:
     return {
         # The coordinator's limit. A long host name should not keep a machine from joining.
         "name": (options.miner.name or default_name(options.directory))[:100],
         "agent_version": __version__,
         "enrolment_token": options.enrolment_token,
-        "capabilities": parts.report.capabilities(),
-        "holding": parts.workload.holding(),
+        "capabilities": miner.report.capabilities(),
+        "holding": miner.parts.workload.holding(),
     }
 
 

@@ -13,7 +13,7 @@ import structlog
 from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.miner.backend import MinerOptions, UpdateReport
-from agent.miner.build import MinerParts, build, serve_owner
+from agent.miner.build import Miner, build, serve_owner
 from agent.miner.control_calls import ControlCalls, models_changed
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.refusals import SessionSuperseded
@@ -22,6 +22,7 @@ from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.runs.slots import Workload
 from agent.miner.settings import EnginesSettings, MinerSettings
+from agent.miner.status.parts import MinerParts
 from agent.miner.status.watchdog import supervise
 from agent.miner.tasks import end
 from agent.miner.traffic import owners_traffic
@@ -76,7 +77,7 @@ class Daemon:
             updates=updates,
         )
         self._settings = miner
-        self._built: MinerParts | None = None
+        self._built: Miner | None = None
         self._closing = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -93,30 +94,30 @@ class Daemon:
     @property
     def settings(self) -> Settings:
         """The current settings, which the owner may have changed while the miner was running."""
-        return self._options.settings if self._built is None else self._built.live_settings.current
+        return self._options.settings if self._built is None else self._built.parts.settings.current
 
     @property
     def miner_id(self) -> str:
         """The id of this miner, empty until it is `prepared`."""
-        return "" if self._built is None else self._built.session.identity.miner_id
+        return "" if self._built is None else self._built.parts.session.identity.miner_id
 
     @property
     def api_key(self) -> str | None:
         """The owner's API key at the coordinator, known after `start`."""
-        return self._parts.session.api_key
+        return self._miner.parts.session.api_key
 
     @property
     def log_key(self) -> str:
         """The coordinator's log key, known after `start`."""
-        return self._parts.session.log_key
+        return self._miner.parts.session.log_key
 
     @property
     def workload(self) -> Workload:
         """The runs of this miner, known after `start`."""
-        return self._parts.workload
+        return self._miner.parts.workload
 
     @property
-    def _parts(self) -> MinerParts:
+    def _miner(self) -> Miner:
         if self._built is None:
             raise RuntimeError("the daemon has not been started")
         return self._built
@@ -128,18 +129,19 @@ class Daemon:
         """
         self._loop = asyncio.get_running_loop()
         try:
-            parts = await build(self._options, self._closing)
-            others = {**parts.selftests.handlers(), **models_changed(parts.provider)}
+            miner = await build(self._options, self._closing)
+            parts = miner.parts
+            others = {**miner.selftests.handlers(), **models_changed(parts.provider)}
             calls = ControlCalls(self.status, self._stop, parts.pauses, parts.workload, others)
-            self._built = parts
-            self._metrics_url = await serve_owner(self._options, parts.meter, calls, self._closing)
+            self._built = miner
+            self._metrics_url = await serve_owner(self._options, miner.meter, calls, self._closing)
             await self._register()
         except BaseException:
             await self._closing.aclose()
             raise
 
     async def _register(self) -> None:
-        registering = asyncio.create_task(self._parts.link.register(), name="miner-register")
+        registering = asyncio.create_task(self._miner.parts.link.register(), name="miner-register")
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-register-stop")
         try:
             await asyncio.wait([registering, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -153,10 +155,10 @@ class Daemon:
 
     async def run(self) -> None:
         """Work until `request_stop`, then end in order. Raises `SessionSuperseded`, `RegistrationRefused`."""
-        parts = self._parts
-        loops = self._start_loops(parts)
+        miner, parts = self._miner, self._miner.parts
+        loops = self._start_loops(miner)
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-stop")
-        changing = asyncio.create_task(self._await_change(parts), name="miner-machine")
+        changing = asyncio.create_task(self._await_change(miner), name="miner-machine")
         try:
             parts.workload.open()
             await asyncio.wait([*loops, stopping, changing], return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +170,7 @@ class Daemon:
             if not any(isinstance(task.exception(), SessionSuperseded) for task in ended):
                 await self._drain(parts)
             for error in filter(None, (task.exception() for task in ended)):
-                await parts.notices.ended(error)
+                await miner.notices.ended(error)
             # Raised only now, after the jobs have ended in order.
             for task in (*ended, *([changing] if changing.done() else ())):
                 task.result()
@@ -178,43 +180,44 @@ class Daemon:
             await self._closing.aclose()
             _log.info("miner_stopped", miner_id=self.miner_id)
 
-    def _start_loops(self, parts: MinerParts) -> list[asyncio.Task[None]]:
+    def _start_loops(self, miner: Miner) -> list[asyncio.Task[None]]:
+        parts = miner.parts
         loops = {
             "link": parts.link.run(),
             "clock": watch_clock(parts.link.reconnect),
             "outbox": parts.outbox.run(),
-            "heartbeat": parts.heartbeat.run(),
-            "gpus": parts.heartbeat.watch_gpus(),
+            "heartbeat": miner.heartbeat.run(),
+            "gpus": miner.heartbeat.watch_gpus(),
             "availability": parts.unavailable.run(),
             "models": parts.provider.run(),
             "supervision": supervise(self._options.liveness, parts.outbox, parts.executor),
             "pauses": parts.pauses.run(),
-            "activity": parts.report.activity_log.run(),
-            "earnings": parts.report.earnings.run(),
+            "activity": parts.activity_log.run(),
+            "earnings": parts.earnings.run(),
             "energy": parts.energy.run(),
             "power_limits": parts.power_limits.run(),
-            "notices": parts.notices.run(),
-            "summaries": parts.summaries.run(),
-            "selftests": parts.selftests.run(),
+            "notices": miner.notices.run(),
+            "summaries": miner.summaries.run(),
+            "selftests": miner.selftests.run(),
             "traffic": self._options.traffic.run(),
             "disk": parts.disk_limit.run(),
             "model_choice": parts.automatic_models.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 
-    async def _await_change(self, parts: MinerParts) -> None:
+    async def _await_change(self, miner: Miner) -> None:
         """Return when the machine can do other work than before, or its owner prefers other engines, and its jobs have ended."""
         while True:
-            if await parts.machine_changed():
+            if await miner.machine_changed():
                 break
             engines = section_of(self.settings, EnginesSettings)
             if engines != section_of(self._options.settings, EnginesSettings):
                 _log.info("engines_preferred", engines=engines.preferred)
                 break
             await asyncio.sleep(self._settings.gpu_poll_seconds)
-        _log.info("machine_changed", running=len(parts.workload))
+        _log.info("machine_changed", running=len(miner.parts.workload))
         # Running jobs finish on the machine as it was; only then the miner is rebuilt.
-        await parts.workload.finish()
+        await miner.parts.workload.finish()
         # An owner who stops the agent meanwhile wants no new miner.
         self.machine_changed = not self._stopping.is_set()
 
@@ -251,7 +254,7 @@ class Daemon:
     def toggle_pause(self) -> None:
         """Resume if the owner or a schedule has paused the miner, else pause it by hand."""
         try:
-            self._parts.pauses.toggle()
+            self._miner.parts.pauses.toggle()
         except OSError as error:
             _log.error("pause_not_saved", error=str(error))
 
@@ -261,11 +264,11 @@ class Daemon:
         return {
             "miner_id": self.miner_id,
             "coordinator": self._options.url,
-            "session": self._parts.session.number,
+            "session": self._miner.parts.session.number,
             "started_at": self._started_at,
             "stopping": self._stopping.is_set(),
             "drain_seconds_left": None if ends is None else max(0.0, round(ends - time.monotonic(), 1)),
-            **self._parts.report.status(),
+            **self._miner.report.status(),
             "update": None if self._options.updates is None else self._options.updates.status(),
             "metrics": self._metrics_url,
         }

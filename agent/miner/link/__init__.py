@@ -1,1 +1,1 @@
-"""The connection to the coordinator: registration, sessions, leases, heartbeats."""
+"""The connection to the coordinator: registration, sessions, leases."""

@@ -14,13 +14,10 @@ import structlog
 from agent.core.errors import AgentError
 from agent.deadline import call_within
 from agent.miner.control import Handler
-from agent.miner.machine.gpus import GpuReadings
-from agent.miner.machine.selftest_report import LatestSelftest, RunSelftest
-from agent.miner.pausing.pauses import Pauses
-from agent.miner.runs.slots import Workload
+from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.settings import MinerSettings
+from agent.miner.status.parts import MinerParts
 from agent.sections import section_of
-from agent.settings import Settings
 
 POLL_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 3600.0
@@ -50,26 +47,16 @@ class _Request:
 class RepeatedSelftests:
     """The daemon runs `run`. While `run_selftest` tests the machine, the miner is paused and no job runs.
 
-    `run_selftest` is None where the jobs do not run on this machine. `settings` returns the current settings.
+    `run_selftest` is None where the jobs do not run on this machine.
     """
 
     def __init__(
-        self,
-        run_selftest: RunSelftest | None,
-        settings: Callable[[], Settings],
-        latest: LatestSelftest,
-        *,
-        pauses: Pauses,
-        workload: Workload,
-        gpus: GpuReadings,
-        on_change: Callable[[], None],
+        self, run_selftest: RunSelftest | None, parts: MinerParts, on_change: Callable[[], None]
     ) -> None:
         self._run_selftest = run_selftest
-        self._settings = settings
-        self._latest = latest
-        self._pauses = pauses
-        self._workload = workload
-        self._gpus = gpus
+        self._parts = parts
+        self._pauses = parts.pauses
+        self._workload = parts.workload
         self._on_change = on_change
         self._request: _Request | None = None
         self._requested = asyncio.Event()
@@ -132,14 +119,14 @@ class RepeatedSelftests:
 
     @property
     def _interval(self) -> Any:
-        return section_of(self._settings(), MinerSettings).selftest
+        return section_of(self._parts.settings.current, MinerSettings).selftest
 
     async def _is_due(self) -> bool:
         """Whether the last self-test is too old, and the machine has been idle for so long that its owner will not notice another."""
         settings, now = self._interval, time.monotonic()
         if len(self._workload) or self._pauses.now.miner is not None or self._pauses.now.gpus:
             self._busy_at = now
-        report = self._latest.report
+        report = self._parts.selftest.report
         if (
             self._run_selftest is None
             or not settings.interval_days
@@ -149,7 +136,7 @@ class RepeatedSelftests:
         ):
             return False
         try:
-            others = await call_within(_GPUS_SECONDS, self._gpus.others, name="gpus-programs")
+            others = await call_within(_GPUS_SECONDS, self._parts.gpus.others, name="gpus-programs")
         except TimeoutError:
             return False
         if any(others.values()):
@@ -189,8 +176,10 @@ class RepeatedSelftests:
             except TimeoutError:
                 raise SelftestRefused("A job came first.") from None
             self._state = "testing"
-            report = await self._run_selftest(self._settings(), request.minutes, request.cards, self._began)
-            self._latest.report = report
+            report = await self._run_selftest(
+                self._parts.settings.current, request.minutes, request.cards, self._began
+            )
+            self._parts.selftest.report = report
             _log.info(
                 "selftest_ended",
                 verdict=report.verdict,

@@ -1,1 +1,1 @@
-"""The state that the daemon reports: to its owner, to the coordinator, to Prometheus."""
+"""The state that the daemon reports: to its owner, to the coordinator with every heartbeat, to Prometheus."""

@@ -2,160 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agent.core.market.reductions import LOWEST_SHARE
 from agent.miner.commands import Commands
-from agent.miner.energy.account import EnergyAccount
-from agent.miner.energy.power_limits import PowerLimits
-from agent.miner.executor.contract import Executor
-from agent.miner.link.client import CoordinatorLink
-from agent.miner.live_settings import LiveSettings
-from agent.miner.machine.capabilities import Capabilities
-from agent.miner.machine.disk_limit import DiskLimit
-from agent.miner.machine.gpus import GpuReadings
-from agent.miner.machine.selftest_report import LatestSelftest
-from agent.miner.models.automatic import AutomaticModels
-from agent.miner.models.provider import Models
-from agent.miner.pausing.pauses import Pauses
-from agent.miner.runs.outbox import Outbox
-from agent.miner.runs.slots import Workload
-from agent.miner.status.earnings import Earnings
-from agent.miner.status.utilization import SlotActivity
-from agent.miner.traffic import Traffic
+from agent.miner.status.parts import MinerParts
 from agent.protocol.answers import LeaseAnswer
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """Collects the state of the daemon's parts, for heartbeats and for the status.
+    """Collects the state of the daemon's parts, for heartbeats and for the status. No method blocks."""
 
-    `unavailable_models` returns the models that are unavailable at present, by service, with reasons.
-    """
-
-    link: CoordinatorLink
-    outbox: Outbox
-    gpus: GpuReadings
-    executor: Executor
-    provider: Models
-    pauses: Pauses
-    workload: Workload
+    parts: MinerParts
     commands: Commands
-    activity_log: SlotActivity
-    earnings: Earnings
-    energy: EnergyAccount
-    power_limits: PowerLimits
-    traffic: Traffic
-    disk_limit: DiskLimit
-    automatic_models: AutomaticModels
-    offers: Capabilities
-    settings: LiveSettings
-    encryption_keys: Callable[[], list[dict[str, Any]]]
-    selftest: LatestSelftest
-    unavailable_models: Callable[[], Mapping[str, Mapping[str, str]]]
-
-    def states(self) -> Sequence[Mapping[str, Any]]:
-        """Return all leases with their progress."""
-        return self.workload.states()
 
     def capabilities(self) -> dict[str, Any]:
         """Return the machine's capabilities, with the current models, prices and settings, and the services that pause."""
-        offers = self.offers.with_models(
-            self.provider.present, self.executor.loaded(), self.unavailable_models()
+        offers = self.parts.capabilities.with_models(
+            self.parts.provider.present, self.parts.executor.loaded(), self.unavailable_models()
         )
         wire = offers.to_wire()
-        wire["settings"] = self.settings.to_wire()
-        wire["encryption_keys"] = self.encryption_keys()
-        wire["selftest"] = self.selftest.to_wire()
+        wire["settings"] = self.parts.settings.to_wire()
+        wire["encryption_keys"] = self.parts.sealed_jobs.published(self.parts.session.origin)
+        wire["selftest"] = self.parts.selftest.to_wire()
         for service, offer in wire["services"].items():
-            offer["unit_price"] = self.settings.price(service)
-            offer["features"][LOWEST_SHARE] = self.settings.lowest_share(service)
+            offer["unit_price"] = self.parts.settings.price(service)
+            offer["features"][LOWEST_SHARE] = self.parts.settings.lowest_share(service)
         for service, reason in self._paused_services().items():
             wire["services"][service]["paused"] = reason
         return wire
 
+    def unavailable_models(self) -> dict[str, dict[str, str]]:
+        """Return the models that are unavailable at present, by service, with reasons."""
+        reasons: dict[str, dict[str, str]] = {}
+        parts = self.parts
+        for by_service in (
+            parts.unavailable.now,
+            parts.provider.fetching_for_jobs,
+            parts.energy.unprofitable_models(),
+        ):
+            for service, by_model in by_service.items():
+                reasons.setdefault(service, {}).update(by_model)
+        return reasons
+
     def _paused_services(self) -> dict[str, str]:
         unprofitable = {
             service: reason
-            for service, reason in self.energy.unprofitable_services().items()
-            if service in self.offers.services
+            for service, reason in self.parts.energy.unprofitable_services().items()
+            if service in self.parts.capabilities.services
         }
-        return {**unprofitable, **self.workload.paused_services()}
+        return {**unprofitable, **self.parts.workload.paused_services()}
 
     def paused(self, gpu: str | None) -> str | None:
         """Return why a GPU, or with None the whole miner, accepts no jobs."""
-        return self.workload.pause_reason() if gpu is None else self.pauses.gpu_reason(gpu)
+        return self.parts.workload.pause_reason() if gpu is None else self.parts.pauses.gpu_reason(gpu)
 
     def activity(self) -> dict[str, Any]:
         """Return how the last hour was spent, what is being fetched, and what the machine consumes unless that is its owner's secret."""
-        energy = self.energy.report(own_coordinator=self.settings.own_coordinator)
+        energy = self.parts.energy.report(own_coordinator=self.parts.settings.own_coordinator)
         return {**self._activity(), **({} if energy is None else {"energy": energy})}
 
     def _activity(self) -> dict[str, Any]:
-        return {"idle": self.activity_log.shares(), "downloads": self.provider.arriving}
-
-    def executed(self) -> list[str]:
-        """Return the ids of commands that were executed."""
-        return self.commands.executed()
-
-    def refused(self) -> list[dict[str, Any]]:
-        """Return those of them that were refused, with the reasons."""
-        return self.commands.refused()
+        return {"idle": self.parts.activity_log.shares(), "downloads": self.parts.provider.arriving}
 
     def answered(
         self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]
     ) -> None:
         """Handle the answer to a heartbeat."""
-        self.workload.answered(leases)
+        self.parts.workload.answered(leases)
         self.commands.reported(reported)
         self.commands.execute(commands)
 
     def status(self) -> dict[str, Any]:
         """Return the status that `aitbc-agent status` shows."""
         return {
-            "connection": self.link.connection,
-            "silent_since": self.link.silent_since,
-            "refusal": self.link.refusal,
-            "version_advice": self.link.version_advice,
-            "malformed_leases": self.workload.malformed(),
-            "paused": self.workload.pause_reason(),
-            "pauses": self.pauses.status(),
-            "slots": {"total": self.offers.slots, "free": self.workload.free_slots()},
+            "connection": self.parts.link.connection,
+            "silent_since": self.parts.link.silent_since,
+            "refusal": self.parts.link.refusal,
+            "version_advice": self.parts.link.version_advice,
+            "malformed_leases": self.parts.workload.malformed(),
+            "paused": self.parts.workload.pause_reason(),
+            "pauses": self.parts.pauses.status(),
+            "slots": {"total": self.parts.capabilities.slots, "free": self.parts.workload.free_slots()},
             "gpus": [
                 {
                     **gpu.to_wire(),
                     **gpu.telemetry(),
                     "number": gpu.number,
-                    "paused": self.pauses.gpu_reason(gpu.uuid),
+                    "paused": self.parts.pauses.gpu_reason(gpu.uuid),
                 }
-                for gpu in self.gpus.last
+                for gpu in self.parts.gpus.last
             ],
-            "gpu_reason": self.offers.gpu_reason,
-            "selftest": self.selftest.to_wire(),
-            "sandbox": self.offers.sandbox,
-            "services": sorted(self.offers.services),
-            "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},
+            "gpu_reason": self.parts.capabilities.gpu_reason,
+            "selftest": self.parts.selftest.to_wire(),
+            "sandbox": self.parts.capabilities.sandbox,
+            "services": sorted(self.parts.capabilities.services),
+            "unavailable": {
+                service: list(reasons) for service, reasons in self.parts.capabilities.unavailable.items()
+            },
             "engine_obstacles": {
-                service: list(reasons) for service, reasons in self.offers.obstacles.items()
+                service: list(reasons) for service, reasons in self.parts.capabilities.obstacles.items()
             },
             "paused_services": self._paused_services(),
-            "unavailable_models": {
-                service: dict(reasons) for service, reasons in self.unavailable_models().items()
-            },
-            "placement": self.executor.placement(),
-            "leases": self.workload.status(),
-            "finished": self.workload.finished(),
-            "outbox": len(self.outbox),
-            "children": self.executor.status(),
-            "now": {str(use): slots for use, slots in self.activity_log.now().items()},
+            "unavailable_models": self.unavailable_models(),
+            "placement": self.parts.executor.placement(),
+            "leases": self.parts.workload.status(),
+            "finished": self.parts.workload.finished(),
+            "outbox": len(self.parts.outbox),
+            "children": self.parts.executor.status(),
+            "now": {str(use): slots for use, slots in self.parts.activity_log.now().items()},
             **self._activity(),
-            "earned_today": self.earnings.to_status(),
-            "outlook": None if self.earnings.outlook is None else self.earnings.outlook.model_dump(),
-            "energy": self.energy.status(),
-            "power_limits": self.power_limits.status(),
-            "traffic": self.traffic.status(),
-            "disk": self.disk_limit.status(),
-            "model_choice": self.automatic_models.status(),
+            "earned_today": self.parts.earnings.to_status(),
+            "outlook": None
+            if self.parts.earnings.outlook is None
+            else self.parts.earnings.outlook.model_dump(),
+            "energy": self.parts.energy.status(),
+            "power_limits": self.parts.power_limits.status(),
+            "traffic": self.parts.traffic.status(),
+            "disk": self.parts.disk_limit.status(),
+            "model_choice": self.parts.automatic_models.status(),
         }

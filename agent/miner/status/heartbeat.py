@@ -7,17 +7,15 @@ still keeps its leases and receives cancellations.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
 from agent.core.liveness import Liveness
 from agent.deadline import call_within
 from agent.miner.backoff import sleep
-from agent.miner.link.client import CoordinatorLink
 from agent.miner.link.refusals import Unreachable
-from agent.miner.machine.gpus import GpuReadings
+from agent.miner.status.report import StatusReport
 from agent.protocol.answers import LeaseAnswer
 from agent.protocol.messages import MAX_LEASES
 from agent.protocol.reading import read_each
@@ -31,55 +29,20 @@ _OK: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-class HeartbeatSource(Protocol):
-    """The content of a heartbeat, and the handler of its answer. No method may block."""
-
-    def states(self) -> Sequence[Mapping[str, Any]]:
-        """Return all leases with their progress."""
-
-    def capabilities(self) -> dict[str, Any]:
-        """Return the machine's capabilities, which are sent when they have changed."""
-
-    def paused(self, gpu: str | None) -> str | None:
-        """Return why a GPU, or with None the whole miner, accepts no jobs."""
-
-    def activity(self) -> dict[str, Any]:
-        """Return how the last hour was spent, and what is being fetched."""
-
-    def executed(self) -> list[str]:
-        """Return the ids of commands that were executed."""
-
-    def refused(self) -> list[dict[str, Any]]:
-        """Return those of them that were refused, with the reasons."""
-
-    def answered(
-        self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]
-    ) -> None:
-        """Handle the coordinator's answer. It knows now that the commands `reported` were executed."""
-
-
 class HeartbeatSender:
     """The daemon runs `run` and `watch_gpus`. A set `due` sends a heartbeat immediately; `liveness` records each.
 
     `interval` is in seconds.
     """
 
-    def __init__(
-        self,
-        link: CoordinatorLink,
-        gpus: GpuReadings,
-        source: HeartbeatSource,
-        due: asyncio.Event,
-        liveness: Liveness,
-    ) -> None:
+    def __init__(self, report: StatusReport, due: asyncio.Event, liveness: Liveness) -> None:
         self.interval = 15.0
+        self._report = report
+        self._due = due
         self._liveness = liveness
-        self._link = link
-        self._gpus = gpus
-        self._source = source
+        self._link = report.parts.link
         self._telemetry: list[dict[str, Any]] = []
         self._known: dict[str, Any] | None = None
-        self._due = due
 
     async def run(self) -> None:
         """Send heartbeats until cancelled."""
@@ -99,20 +62,20 @@ class HeartbeatSender:
             await sleep(delay, self._due)
 
     async def _beat(self) -> None:
-        source = self._source
-        capabilities = source.capabilities()
+        report = self._report
+        capabilities = report.capabilities()
         changed = capabilities != self._known
-        executed = source.executed()
-        paused = source.paused(None)
+        executed = report.commands.executed()
+        paused = report.paused(None)
         body = {
-            "leases": list(source.states())[:MAX_LEASES],
-            "gpus": [{**gpu, "paused": source.paused(gpu["uuid"])} for gpu in self._telemetry],
+            "leases": report.parts.workload.states()[:MAX_LEASES],
+            "gpus": [{**gpu, "paused": report.paused(gpu["uuid"])} for gpu in self._telemetry],
             # They are large, and change when models come and go.
             "capabilities": capabilities if changed else None,
             "paused": None if paused is None else paused[:_MAX_REASON],
-            "activity": source.activity(),
+            "activity": report.activity(),
             "executed": executed,
-            "refused": source.refused(),
+            "refused": report.commands.refused(),
         }
         status, answer = await self._link.call(
             "heartbeat", None, body, limit=min(self.interval, _LONGEST_CALL_SECONDS)
@@ -124,7 +87,7 @@ class HeartbeatSender:
         if changed:
             self._known = capabilities
         commands = answer.get("commands")
-        source.answered(
+        report.answered(
             read_each(LeaseAnswer, answer.get("leases")),
             commands if isinstance(commands, list) else (),
             executed,
@@ -135,7 +98,7 @@ class HeartbeatSender:
         while True:
             try:
                 # A broken driver may never return. The heartbeat must not wait for it, so it is read in a task of its own.
-                cards = await call_within(_GPU_SECONDS, self._gpus.snapshot, name="gpus-telemetry")
+                cards = await call_within(_GPU_SECONDS, self._report.parts.gpus.snapshot, name="gpus-telemetry")
                 self._telemetry = [card.telemetry() for card in cards]
             except TimeoutError:
                 _log.warning("gpus_not_responding")
