@@ -113,23 +113,15 @@ class Backend(Protocol):
         """Release what it has opened."""
 
 
+@dataclass(eq=False)
 class LocalBackend:
     """This machine."""
 
-    def __init__(
-        self,
-        options: MinerOptions,
-        gpus: Gpus,
-        store: ModelStore,
-        machine: Machine,
-        capabilities: Capabilities,
-    ) -> None:
-        self._options = options
-        self._machine = machine
-        self._settings = options.miner
-        self.gpus = gpus
-        self.store = store
-        self.capabilities = capabilities
+    options: MinerOptions
+    gpus: Gpus
+    store: ModelStore
+    machine: Machine
+    capabilities: Capabilities
 
     @classmethod
     async def open(cls, options: MinerOptions) -> LocalBackend:
@@ -152,14 +144,14 @@ class LocalBackend:
         gpus = {(gpu.uuid, gpu.driver) for gpu in await self.gpus.refresh()}
         if gpus - {(gpu.uuid, gpu.driver) for gpu in self.capabilities.gpus}:
             _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self.gpus.last])
-            self._options.probes.forget()
+            self.options.probes.forget()
             return True
-        environments = await asyncio.to_thread(environments_in_use, engines_directory(self._options.settings))
+        environments = await asyncio.to_thread(environments_in_use, engines_directory(self.options.settings))
         if environments != self.capabilities.environments:
             _log.info("engines_changed", engines=sorted(path.parent.name for path in environments))
-            self._options.probes.forget()
+            self.options.probes.forget()
             return True
-        return self._machine.changed()
+        return self.machine.changed()
 
     def start(
         self, meter: Meter, on_models_changed: Callable[[], None], on_disk_changed: Callable[[], None]
@@ -169,17 +161,17 @@ class LocalBackend:
         downloads = Downloads(
             self.store,
             ModelDirectory(self.store.models_dir),
-            limits(self._options.settings),
+            limits(self.options.settings),
             meter=meter,
-            traffic=self._options.traffic,
+            traffic=self.options.traffic,
         )
         provider = ModelProvider(
             self.store,
             downloads,
-            download=section_of(self._options.settings, RunnersSettings).model_download,
+            download=section_of(self.options.settings, RunnersSettings).model_download,
             on_change=on_disk_changed,
             release=executor.release_model,
-            read_catalogue=partial(load_catalogue, self._options.settings.data_dir),
+            read_catalogue=partial(load_catalogue, self.options.settings.data_dir),
         )
         return executor, provider
 
@@ -191,7 +183,7 @@ class LocalBackend:
         services = self.capabilities.services
         definitions = {service: offer.definition for service, offer in services.items()}
         footprints = Footprints(
-            self._options.directory / "footprints.json",
+            self.options.directory / "footprints.json",
             definitions,
             self.store.catalogue,
             {service: ", ".join(offer.versions or (offer.version,)) for service, offer in services.items()},
@@ -199,7 +191,7 @@ class LocalBackend:
         devices = Devices(
             self.capabilities.devices,
             slots=self.capabilities.slots,
-            reserve=int(self._settings.vram_reserve),
+            reserve=int(self.options.miner.vram_reserve),
             footprints=footprints,
             measure=self.gpus.refresh,
             process_memory=self.gpus.process_memory,
@@ -211,16 +203,16 @@ class LocalBackend:
         executor = LocalExecutor(
             devices,
             tools(
-                self._options.settings,
+                self.options.settings,
                 gpu=any(device.kind != "cpu" for device in self.capabilities.devices),
             ),
-            self._settings,
-            self._options.directory,
+            self.options.miner,
+            self.options.directory,
             digest=self.store.weights_digest,
             interpreters=Interpreters(
-                Interpreter(self._options.host_command),
+                Interpreter(self.options.host_command),
                 {service: offer.interpreters for service, offer in services.items()},
-                self._options.runners,
+                self.options.runners,
                 self.store.resolve,
             ),
             on_change=on_models_changed,

@@ -7,6 +7,7 @@ executed. Commands without an id are hints.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -22,23 +23,19 @@ from agent.protocol.reading import MalformedMessage, read
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class Commands:
     """Pass an answer's commands to `execute`; the next heartbeat reports those that are `executed`.
 
     `on_executed` is called when there is another one to report.
     """
 
-    def __init__(
-        self,
-        pauses: Pauses,
-        provider: Models,
-        settings: LiveSettings,
-        on_executed: Callable[[], None],
-    ) -> None:
-        self._pauses = pauses
-        self._provider = provider
-        self._settings = settings
-        self._on_executed = on_executed
+    pauses: Pauses
+    provider: Models
+    settings: LiveSettings
+    on_executed: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self._unreported: dict[str, None] = {}
         self._refused: dict[str, tuple[str, ...]] = {}
 
@@ -66,7 +63,7 @@ class Commands:
             # The coordinator repeats a command until a heartbeat reports it.
             if command_id in self._unreported:
                 continue
-            if command_id is not None and self._pauses.executed(command_id):
+            if command_id is not None and self.pauses.executed(command_id):
                 # The answer crossed the heartbeat that reported it.
                 self._unreported[command_id] = None
                 continue
@@ -88,24 +85,24 @@ class Commands:
     def _settle(self, command_id: str) -> None:
         try:
             # On disk before it is reported, or a restart in between would execute it again.
-            self._pauses.save_executed(command_id)
+            self.pauses.save_executed(command_id)
         except OSError as error:
             _log.error("command_not_saved", command_id=command_id, error=str(error))
             return
         _log.info("command_settled", command_id=command_id)
         self._unreported[command_id] = None
-        self._on_executed()
+        self.on_executed()
 
     def _execute(self, command: Command) -> bool:
         """Return whether the command is settled: executed, or refused for good. Raises `OSError`."""
         try:
             match command:
                 case Command(command="fetch_model", model=str(name)):
-                    self._settings.require_fetching()
-                    return self._provider.command_fetch(name)
+                    self.settings.require_fetching()
+                    return self.provider.command_fetch(name)
                 case Command(command="remove_model", model=str(name)):
-                    self._settings.require_removal()
-                    return self._provider.command_removal(name)
+                    self.settings.require_removal()
+                    return self.provider.command_removal(name)
                 case Command(command="change_settings", command_id=str(), settings=NewSettings() as change):
                     self._change(change)
                 case Command(command="pause" | "resume"):
@@ -122,14 +119,14 @@ class Commands:
     def _change(self, change: NewSettings) -> None:
         schedule = None if change.schedule is None else tuple(change.schedule)
         engines = None if change.engines is None else tuple(change.engines)
-        self._settings.change(SettingsChange(change.prices, schedule, engines))
+        self.settings.change(SettingsChange(change.prices, schedule, engines))
 
     def _pause_or_resume(self, command: Command) -> None:
         try:
             if command.command == "pause":
-                self._pauses.pause(command.gpu, command.seconds, command=command.command_id)
+                self.pauses.pause(command.gpu, command.seconds, command=command.command_id)
             else:
-                self._pauses.resume(command.gpu, command=command.command_id)
+                self.pauses.resume(command.gpu, command=command.command_id)
         except GpuUnknown as error:
             _log.warning("command_refused", command_id=command.command_id, reason=str(error))
 

@@ -14,7 +14,7 @@ from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.miner.backend import MinerOptions, UpdateReport
 from agent.miner.build import Miner, build, serve_owner
-from agent.miner.control_calls import ControlCalls, models_changed
+from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.refusals import SessionSuperseded
 from agent.miner.link.resuming import watch_clock
@@ -131,8 +131,14 @@ class Daemon:
         try:
             miner = await build(self._options, self._closing)
             parts = miner.parts
-            others = {**miner.selftests.handlers(), **models_changed(parts.provider)}
-            calls = ControlCalls(self.status, self._stop, parts.pauses, parts.workload, others)
+            calls = ControlCalls(
+                self.status,
+                self._stop,
+                parts.pauses,
+                parts.workload,
+                parts.provider,
+                miner.selftests.handlers(),
+            )
             self._built = miner
             self._metrics_url = await serve_owner(self._options, miner.meter, calls, self._closing)
             await self._register()

@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 from nacl.signing import SigningKey
 
-from agent.atomic_file import sync_directory
+from agent.atomic_file import replace_file, sync_directory
 from agent.core.errors import ConfigurationError
 from aitbc.canonical import b64decode, b64encode
 from aitbc.errors import FormatError
@@ -105,7 +105,7 @@ class ApiKeyStore:
         """Save a key durably. Raises `ConfigurationError` if it cannot be written."""
         keys = self._read() | {origin: api_key}
         try:
-            replace_private(self._path, orjson.dumps(keys, option=orjson.OPT_INDENT_2))
+            replace_file(self._path, orjson.dumps(keys, option=orjson.OPT_INDENT_2), 0o600)
         except OSError as error:
             raise ConfigurationError(f"{self._path} cannot be written: {error.strerror}.") from None
 
@@ -135,7 +135,12 @@ def read_private(path: Path) -> bytes:
 
 def _create(path: Path, content: bytes) -> None:
     """Write a new file atomically. A file that another process has created meanwhile wins."""
-    temporary = _write_temporary(path, content)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -143,20 +148,3 @@ def _create(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink()
     sync_directory(path.parent)
-
-
-def replace_private(path: Path, content: bytes) -> None:
-    """Write a file for this user alone, atomically and durably. Raises `OSError`."""
-    temporary = _write_temporary(path, content)
-    temporary.replace(path)
-    sync_directory(path.parent)
-
-
-def _write_temporary(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary

@@ -7,6 +7,7 @@ heartbeat, the schedule immediately, and preferred engines as soon as the runnin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -42,30 +43,26 @@ class ChangeRefused(Exception):
         self.reasons = reasons
 
 
+@dataclass(eq=False)
 class LiveSettings:
     """The `current` settings. Without a `reading` there is no file to write. `on_change` is called after each change."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        reading: SettingsReading | None,
-        offers: Capabilities,
-        on_change: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.current = settings
-        self.on_change = on_change
-        self._reading = reading
-        self._offers = offers
-        self._locked = _locked(settings, reading)
+    current: Settings
+    reading: SettingsReading | None
+    offers: Capabilities
+    on_change: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self._locked = _locked(self.current, self.reading)
 
     def change(self, change: SettingsChange) -> None:
         """Write a change to the settings file, and apply it.
 
         Raises `ChangeRefused`, with the words of `aitbc-agent config check` if the file would not be valid.
         """
-        if self._locked is not None or self._reading is None:
+        if self._locked is not None or self.reading is None:
             raise ChangeRefused(self._locked or _NO_FILE)
-        reading = self._write(self._reading, _values(change))
+        reading = self._write(self.reading, _values(change))
         written, current = (
             section_of(reading.settings, MinerSettings),
             section_of(self.current, MinerSettings),
@@ -113,7 +110,7 @@ class LiveSettings:
     def price(self, service: str) -> str:
         """Return the current price of a unit of an offered service."""
         return price(
-            section_of(self.current, MinerSettings), service, self._offers.services[service].suggested_price
+            section_of(self.current, MinerSettings), service, self.offers.services[service].suggested_price
         )
 
     def lowest_share(self, service: str) -> float:
@@ -123,7 +120,7 @@ class LiveSettings:
     def to_wire(self) -> dict[str, Any]:
         """Return the settings that can be changed, as the capabilities contain them."""
         miner = section_of(self.current, MinerSettings)
-        services = self._offers.services
+        services = self.offers.services
         default = miner.default_price
         return {
             "locked": self._locked,

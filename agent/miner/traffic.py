@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -36,45 +37,41 @@ _METERED: Final = (
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class Traffic:
     """Call `received` and `sent` with the size of each piece: they count it, and wait as long as the rate demands.
 
     `path` is the file of the days' data, None to count nothing. The daemon runs `run`; `on_change` is called when `hindrance` has changed.
     """
 
-    def __init__(
-        self,
-        settings: NetworkSettings,
-        path: Path | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
-        is_metered: Callable[[], bool] = metered,
-    ) -> None:
+    settings: NetworkSettings
+    path: Path | None = None
+    _: KW_ONLY
+    clock: Callable[[], float] = time.time
+    is_metered: Callable[[], bool] = metered
+
+    def __post_init__(self) -> None:
         self.on_change: Callable[[], None] = lambda: None
-        self._settings = settings
-        self._path = path
-        self._clock = clock
-        self._is_metered = is_metered
         self._metered = False
-        self._days = {} if path is None else read_traffic(path)
+        self._days = {} if self.path is None else read_traffic(self.path)
         self._saved = json.dumps(self._days)
         # When the bytes until now may have passed, in monotonic seconds.
         self._due = {"received": 0.0, "sent": 0.0}
 
     async def received(self, size: int) -> None:
         """Count received bytes."""
-        await self._pass("received", size, self._settings.download_rate, self._settings.download_rates)
+        await self._pass("received", size, self.settings.download_rate, self.settings.download_rates)
 
     async def sent(self, size: int) -> None:
         """Count bytes that are about to be sent, at most `STEP` at once."""
-        await self._pass("sent", size, self._settings.upload_rate, self._settings.upload_rates)
+        await self._pass("sent", size, self.settings.upload_rate, self.settings.upload_rates)
 
     async def _pass(
         self, direction: str, size: int, rate: int | None, rates: Mapping[ScheduleWindow, int]
     ) -> None:
         day = self._days.setdefault(self._today(), {"received": 0, "sent": 0})
         day[direction] += size
-        now = datetime.fromtimestamp(self._clock())  # noqa: DTZ006 - schedules are in local time
+        now = datetime.fromtimestamp(self.clock())  # noqa: DTZ006 - schedules are in local time
         rate = next((special for window, special in rates.items() if parse_window(window).end_of(now)), rate)
         if rate is not None:
             due = max(self._due[direction], time.monotonic()) + size / rate
@@ -82,7 +79,7 @@ class Traffic:
             await asyncio.sleep(due - time.monotonic())
 
     def _today(self) -> str:
-        return datetime.fromtimestamp(self._clock()).strftime("%Y-%m-%d")  # noqa: DTZ006 - of the owner's calendar
+        return datetime.fromtimestamp(self.clock()).strftime("%Y-%m-%d")  # noqa: DTZ006 - of the owner's calendar
 
     def of_month(self) -> int:
         """Return the bytes of this month, in both directions."""
@@ -91,16 +88,16 @@ class Traffic:
 
     def exhausted_until(self) -> float | None:
         """Return when the next month begins if the data of this one is used up, in seconds since the epoch; else None."""
-        limit = self._settings.monthly_data
+        limit = self.settings.monthly_data
         if limit is None or self.of_month() < limit:
             return None
-        now = datetime.fromtimestamp(self._clock())  # noqa: DTZ006 - local time
+        now = datetime.fromtimestamp(self.clock())  # noqa: DTZ006 - local time
         return datetime(now.year + now.month // 12, now.month % 12 + 1, 1).timestamp()  # noqa: DTZ001 - local time
 
     @property
     def hindrance(self) -> str | None:
         """Why no models are downloaded at present, None if they are."""
-        if self._metered and not self._settings.metered_downloads:
+        if self._metered and not self.settings.metered_downloads:
             return _METERED
         if self.exhausted_until() is not None:
             return "The data of this month is used up (miner.network.monthly_data)."
@@ -108,9 +105,9 @@ class Traffic:
 
     async def poll(self) -> None:
         """Find out whether the connection is metered."""
-        if not self._settings.metered_downloads:
+        if not self.settings.metered_downloads:
             try:
-                self._metered = await call_within(_ANSWER_SECONDS, self._is_metered, name="metered")
+                self._metered = await call_within(_ANSWER_SECONDS, self.is_metered, name="metered")
             except TimeoutError:
                 self._metered = False
 
@@ -131,17 +128,17 @@ class Traffic:
 
     def _save(self) -> None:
         days = dict(sorted(self._days.items())[-_DAYS:])
-        if self._path is None or (content := json.dumps(days)) == self._saved:
+        if self.path is None or (content := json.dumps(days)) == self._saved:
             return
         try:
-            replace_file(self._path, content.encode(), 0o600)
+            replace_file(self.path, content.encode(), 0o600)
             self._saved = content
         except OSError as error:
             _log.warning("traffic_not_saved", error=str(error))
 
     def status(self) -> dict[str, Any]:
         """Return the data of the months in bytes, the newest last, the limit, and why no models are downloaded."""
-        limit = self._settings.monthly_data
+        limit = self.settings.monthly_data
         months: dict[str, dict[str, int]] = {}
         for day, data in sorted(self._days.items()):
             month = months.setdefault(day[:7], {"received": 0, "sent": 0})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from functools import partial
 from typing import Final
 
@@ -34,11 +35,8 @@ async def examine(settings: Settings) -> list[Diagnostic]:
     """Run all checks concurrently, each within a time limit, which takes a few seconds on an idle machine. Raises nothing."""
     contended = round(_CHECK_SECONDS * os.getloadavg()[0] / cpu_cores())
     limit = max(_CHECK_SECONDS, min(_LONGEST_SECONDS, contended))
-    gpus = Gpus(others=vulkan_cards(settings))
-    try:
+    with closing(Gpus(others=vulkan_cards(settings))) as gpus:
         cards = Cards(await gpus.refresh(), gpus.reason)
-    finally:
-        gpus.close()
     blocking: dict[str, _Check] = {
         "python": lambda _: _machine.python(),
         "data_directory": _files.data_directory,

@@ -12,7 +12,6 @@ from typing import Final
 from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.diagnostics import Diagnostic, ok
-from agent.miner.doctor._files import nearest
 from agent.miner.doctor._machine import Cards, missing_driver, torch_build
 from agent.miner.doctor.diagnostics import found
 from agent.miner.engines.cards import environment_obstacle
@@ -20,6 +19,7 @@ from agent.miner.engines.catalogue import InstallableEngine, load_engines
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment, engines_directory
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.hardware import nearest
 from agent.miner.machine.installed_vulkan import vulkan_cards
 from agent.miner.machine.priced_services import unknown_services
 from agent.miner.models.store import ModelStore

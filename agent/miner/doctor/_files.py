@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import getpass
-import os
 import stat
 import tempfile
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from agent.core.values.quantities import gibibytes
 from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor.diagnostics import found
 from agent.miner.machine import hardware
+from agent.miner.sealing.directory import file_system
 from agent.miner.settings import RunnersSettings
 from agent.sections import section_of
 from agent.settings import Settings
@@ -35,7 +33,7 @@ _NETWORK: Final = frozenset(
 def data_directory(settings: Settings) -> list[Diagnostic]:
     """Check that the data directory is private, writable and durable."""
     directory = settings.data_dir
-    existing = nearest(directory)
+    existing = hardware.nearest(directory)
     cause = _unwritable(existing)
     if cause is not None:
         return [found("data_directory_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
@@ -43,11 +41,11 @@ def data_directory(settings: Settings) -> list[Diagnostic]:
     mode = stat.S_IMODE(existing.stat().st_mode)
     if existing == directory and mode & 0o077:
         diagnostics.append(found("data_directory_open", directory=directory, mode=f"{mode:04o}"))
-    file_system = _file_system(existing)
-    if file_system in _NETWORK:
-        diagnostics.append(found("data_directory_on_network", directory=directory, file_system=file_system))
-    elif file_system in _TEMPORARY:
-        diagnostics.append(found("data_directory_temporary", directory=directory, file_system=file_system))
+    kind = file_system(existing)
+    if kind in _NETWORK:
+        diagnostics.append(found("data_directory_on_network", directory=directory, file_system=kind))
+    elif kind in _TEMPORARY:
+        diagnostics.append(found("data_directory_temporary", directory=directory, file_system=kind))
     if diagnostics:
         return diagnostics
     state = "can be written" if existing == directory else "does not exist yet; the first start creates it"
@@ -87,7 +85,7 @@ def disk(settings: Settings) -> list[Diagnostic]:
 
 def models_directory(settings: Settings) -> list[Diagnostic]:
     """Check that models can be fetched into the models directory."""
-    existing = nearest(settings.models_dir)
+    existing = hardware.nearest(settings.models_dir)
     cause = _unwritable(existing) if section_of(settings, RunnersSettings).model_download else None
     if cause is not None:
         return [found("models_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
@@ -116,28 +114,9 @@ def _locking_process(path: Path) -> int:
     return 0
 
 
-def nearest(directory: Path) -> Path:
-    """Return the directory, or the nearest existing one above it."""
-    while not directory.exists():
-        directory = directory.parent
-    return directory
-
-
 def _unwritable(directory: Path) -> str | None:
     try:
         with tempfile.TemporaryFile(dir=directory):
             return None
     except OSError as error:
         return str(error.strerror)
-
-
-def _file_system(directory: Path) -> str:
-    """Return the type of a directory's file system, "" if it is unknown."""
-    path = os.path.realpath(directory)
-    mounted = [
-        (len(part.mountpoint), part.fstype)
-        for part in psutil.disk_partitions(all=True)
-        if Path(path).is_relative_to(part.mountpoint)
-    ]
-    # Of several mounts on one directory, the last one is visible.
-    return max(reversed(mounted), key=lambda mount: mount[0])[1] if mounted else ""

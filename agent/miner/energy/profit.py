@@ -69,10 +69,11 @@ class Terms:
         if earned - cost >= float(self.minimum) - 1e-9 * max(1.0, abs(cost)):
             return None
         return (
-            f"An hour of it earns {_credits(earned)} and costs {_credits(cost)} of electricity now; "
+            f"An hour of it earns {in_credits(earned)} and costs {in_credits(cost)} of electricity now; "
             f"miner.energy.minimum_profit is {self.minimum:f}."
         )
 
 
-def _credits(amount: float) -> str:
+def in_credits(amount: float) -> str:
+    """Return an amount for people."""
     return amounts.in_credits(f"{amount:.8f}")

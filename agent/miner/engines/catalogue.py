@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -27,8 +26,31 @@ FILE_NAME = "engines.toml"
 VariantName: TypeAlias = Literal["any", "cpu", "cuda", "vulkan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+_Driver: TypeAlias = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+
+
+class _VariantEntry(BaseModel, defer_build=True):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    python: Annotated[tuple[Annotated[str, Field(pattern=r"^3\.\d+$")], ...], Field(min_length=1)]
+    packages: Annotated[tuple[str, ...], Field(min_length=1)]
+    size: Annotated[Bytes, Field(gt=0)]
+    exclude: tuple[str, ...] = ()
+    index: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    libraries: tuple[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$")], ...
+    ] = ()
+    compiles: bool = False
+    driver: _Driver | None = None
+    capability: (
+        tuple[Annotated[str, Field(pattern=r"^\d+\.\d+$")], Annotated[str, Field(pattern=r"^\d+\.(\d+|x)$")]]
+        | None
+    ) = None
+    newer_driver: _Driver | None = None
+    machines: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ...] = ()
+
+
+class Variant(_VariantEntry, defer_build=True):
     """An engine's packages for machines with an NVIDIA driver, with a card of any maker, without one, or for any machine.
 
     `python` are the versions of Python that the lock file is for, best first; `size` the bytes of the environment on disk;
@@ -42,17 +64,6 @@ class Variant:
 
     name: VariantName
     lock: Path
-    python: tuple[str, ...]
-    packages: tuple[str, ...]
-    size: int
-    exclude: tuple[str, ...] = ()
-    index: str | None = None
-    libraries: tuple[str, ...] = ()
-    compiles: bool = False
-    driver: str | None = None
-    capability: tuple[str, str] | None = None
-    newer_driver: str | None = None
-    machines: tuple[str, ...] = ()
 
     @property
     def uses_cards(self) -> bool:
@@ -74,20 +85,32 @@ class Variant:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class InstallableEngine:
+class _EngineEntry(BaseModel, defer_build=True):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # A name becomes the name of a directory, so it must not be able to escape its parent.
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    services: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...]
+    description: Annotated[str, Field(min_length=1)]
+    licence: Annotated[str, Field(min_length=1)]
+    modules: Annotated[tuple[str, ...], Field(min_length=1)]
+    check: Annotated[str, Field(min_length=1)]
+    variants: Mapping[VariantName, _VariantEntry]
+
+    @model_validator(mode="after")
+    def _has_variants(self) -> Self:
+        if not self.variants:
+            raise ValueError("an engine needs a variant: any, cpu, cuda or vulkan")
+        return self
+
+
+class InstallableEngine(_EngineEntry, defer_build=True):
     """An engine that can be installed.
 
     `services` are the ids of those whose runners it serves. `modules` are its Python modules: an environment that has them has
     the engine. `check` is a Python program that ends without an error where the engine works.
     """
 
-    name: str
-    services: tuple[str, ...]
-    description: str
-    licence: str
-    modules: tuple[str, ...]
-    check: str
     variants: Mapping[VariantName, Variant]
 
     def variant(self, *, cuda: bool, vulkan: bool = False) -> Variant:
@@ -102,55 +125,12 @@ class InstallableEngine:
         return next(suited, declared[0])
 
 
-_Driver: TypeAlias = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
-
-
-class _Variant(BaseModel, defer_build=True):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    python: Annotated[tuple[Annotated[str, Field(pattern=r"^3\.\d+$")], ...], Field(min_length=1)]
-    packages: Annotated[tuple[str, ...], Field(min_length=1)]
-    size: Annotated[Bytes, Field(gt=0)]
-    exclude: tuple[str, ...] = ()
-    index: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    libraries: tuple[
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$")], ...
-    ] = ()
-    compiles: bool = False
-    driver: _Driver | None = None
-    capability: (
-        tuple[Annotated[str, Field(pattern=r"^\d+\.\d+$")], Annotated[str, Field(pattern=r"^\d+\.(\d+|x)$")]]
-        | None
-    ) = None
-    newer_driver: _Driver | None = None
-    machines: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ...] = ()
-
-
-class _Engine(BaseModel, defer_build=True):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    # A name becomes the name of a directory, so it must not be able to escape its parent.
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    services: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...]
-    description: Annotated[str, Field(min_length=1)]
-    licence: Annotated[str, Field(min_length=1)]
-    modules: Annotated[tuple[str, ...], Field(min_length=1)]
-    check: Annotated[str, Field(min_length=1)]
-    variants: Mapping[VariantName, _Variant]
-
-    @model_validator(mode="after")
-    def _has_variants(self) -> Self:
-        if not self.variants:
-            raise ValueError("an engine needs a variant: any, cpu, cuda or vulkan")
-        return self
-
-
 class _EnginesDocument(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # What `runners.host` imports, in every environment. Only the script that writes the lock files reads it.
     host: tuple[str, ...] = ()
-    engines: tuple[_Engine, ...] = ()
+    engines: tuple[_EngineEntry, ...] = ()
 
 
 def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, InstallableEngine]:
@@ -165,7 +145,9 @@ def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, Installa
             raise ConfigurationError(f"{path} contains {entry.name!r} twice; rename one of them.")
         variants = {
             name: Variant(
-                name, path.with_name("engines") / f"{entry.name}-{name}.txt", **variant.model_dump()
+                name=name,
+                lock=path.with_name("engines") / f"{entry.name}-{name}.txt",
+                **variant.model_dump(),
             )
             for name, variant in entry.variants.items()
         }

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
@@ -55,28 +55,20 @@ class Installed:
     changed: bool
 
 
+@dataclass(eq=False)
 class Installer:
     """Installs engines below `engines_dir`. `runners` are the installed runners by service id; their checks use `cache_dir`.
 
     Engines for cards must prove that they work on one of `cards`, if there are any. Methods block until they are done. `while_waiting` is called if another program changes the same engine.
     """
 
-    def __init__(
-        self,
-        engines_dir: Path,
-        runners: Mapping[str, type[Runner[Any]]],
-        *,
-        cache_dir: Path,
-        check_seconds: float,
-        cards: Sequence[Card] = (),
-        while_waiting: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._engines_dir = engines_dir
-        self._runners = runners
-        self._cache_dir = cache_dir
-        self._check_seconds = check_seconds
-        self._cards = cards
-        self._while_waiting = while_waiting
+    engines_dir: Path
+    runners: Mapping[str, type[Runner[Any]]]
+    _: KW_ONLY
+    cache_dir: Path
+    check_seconds: float
+    cards: Sequence[Card] = ()
+    while_waiting: Callable[[], None] = lambda: None
 
     def install(
         self,
@@ -90,9 +82,9 @@ class Installer:
 
         `forced`: whether the owner wants this variant although it does not suit the cards. Until the new environment has been tried, the former one stays in use. Raises `AgentError`.
         """
-        directory = EngineDirectory(self._engines_dir, engine.name)
+        directory = EngineDirectory(self.engines_dir, engine.name)
         digest = variant.digest()
-        with directory.locked(self._while_waiting) as lock:
+        with directory.locked(self.while_waiting) as lock:
             former = directory.current
             changed = former is None or former.record.digest != digest or not former.usable
             environment = directory.complete(digest)
@@ -104,13 +96,13 @@ class Installer:
             # The link is replaced last, so a running agent never sees an environment that was not tried.
             directory.use(digest)
             if directory.sweep():
-                self._clear_packages()
+                clear_packages(self.engines_dir)
         return Installed(environment, changed)
 
     def roll_back(self, engine: InstallableEngine) -> EngineEnvironment:
         """Return to the environment before the last upgrade. Raises `AgentError`."""
-        directory = EngineDirectory(self._engines_dir, engine.name)
-        with directory.locked(self._while_waiting):
+        directory = EngineDirectory(self.engines_dir, engine.name)
+        with directory.locked(self.while_waiting):
             return directory.roll_back()
 
     def remove(self, name: str) -> int:
@@ -118,12 +110,12 @@ class Installer:
 
         Environments that processes use are deleted by the next command that changes engines.
         """
-        directory = EngineDirectory(self._engines_dir, name)
-        with directory.locked(self._while_waiting):
+        directory = EngineDirectory(self.engines_dir, name)
+        with directory.locked(self.while_waiting):
             size_before = size_of(directory.path)
             directory.forget()
             if directory.sweep():
-                self._clear_packages()
+                clear_packages(self.engines_dir)
             return size_before - size_of(directory.path)
 
     def check(self, engine: InstallableEngine, environment: EngineEnvironment) -> None:
@@ -149,7 +141,7 @@ class Installer:
             raise AgentError(f"{path} is damaged, but still in use. Stop the agent and try again.")
         # Before the download, since what is left of former environments may be the space that it needs.
         directory.sweep(digest)
-        progress = _InstallProgress(self._engines_dir, path, variant.size, on_progress)
+        progress = _InstallProgress(self.engines_dir, path, variant.size, on_progress)
         self._require_space(engine, variant, progress)
         try:
             python = self._create(engine, variant, path, lock, progress)
@@ -162,14 +154,14 @@ class Installer:
             directory.complete_with(record)
         except uv.DiskFull:
             delete_unused(path)
-            self._clear_packages()
+            clear_packages(self.engines_dir)
             raise AgentError(
-                f"{engine.name} was not installed: the disk of {self._engines_dir} became full. What had arrived was deleted. "
+                f"{engine.name} was not installed: the disk of {self.engines_dir} became full. What had arrived was deleted. "
                 f"Free {shown_size(variant.size + SPARE)}, or set engines.directory to a directory on another disk."
             ) from None
         except uv.TooLarge as error:
             delete_unused(path)
-            self._clear_packages()
+            clear_packages(self.engines_dir)
             raise AgentError(
                 f"{engine.name} was not installed: {error}. What had arrived was deleted. Check the package index that pip or uv is configured for."
             ) from None
@@ -191,14 +183,14 @@ class Installer:
         progress: _InstallProgress,
     ) -> str:
         """Create the environment. Return its version of Python."""
-        chosen = uv.environment(self._engines_dir, variant.index)
+        chosen = uv.environment(self.engines_dir, variant.index)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         if version in variant.python:
             # The agent itself runs in an environment, and one that is made from another one breaks when that is replaced.
             program = str(Path(getattr(sys, "_base_executable", sys.executable)))
         else:
             program = version = variant.python[0]
-        with self._packages_lock() as shared:
+        with (self.engines_dir / _PACKAGES_LOCK).open("ab") as shared:
             # Shared, because uv allows several installations at a time; the one that clears the cache locks it alone.
             fcntl.flock(shared, fcntl.LOCK_SH)
             tool = uv.Uv(chosen, lock, progress.report)
@@ -221,28 +213,28 @@ class Installer:
         self, engine: InstallableEngine, environment: EngineEnvironment, lock: IO[bytes] | None
     ) -> None:
         variant = engine.variants.get(environment.record.variant)
-        card = card_for(engine.name, variant, self._cards)
+        card = card_for(engine.name, variant, self.cards)
         chosen = {} if card is None else {CARD: card.uuid, "CUDA_VISIBLE_DEVICES": card.uuid}
         try:
             check = subprocess.run(  # noqa: S603 - the program is the engine's own check
                 check_command(environment),
                 input=engine.check.encode(),
                 env={
-                    **code_cache.variables(self._cache_dir),
+                    **code_cache.variables(self.cache_dir),
                     **inherited(),
                     **variables(environment, variant),
                     **chosen,
                 },
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=self._check_seconds,
+                timeout=self.check_seconds,
                 # The check inherits the lock: if this program is killed, the next installation still waits for it.
                 pass_fds=() if lock is None else (lock.fileno(),),
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise AgentError(
-                f"{engine.name} does not work: its check did not end within {self._check_seconds:g} s. "
+                f"{engine.name} does not work: its check did not end within {self.check_seconds:g} s. "
                 "Try again when the machine is less busy, or raise engines.check_seconds."
             ) from None
         if check.returncode != 0:
@@ -255,32 +247,26 @@ class Installer:
                 f"{engine.name} does not work on this machine: {reason} (exit status {check.returncode}{saved}).{advice}"
             )
         for service in engine.services:
-            if service in self._runners:
+            if service in self.runners:
                 self._check_runner(engine, environment, variant, service)
 
     def _check_runner(
         self, engine: InstallableEngine, environment: EngineEnvironment, variant: Variant | None, service: str
     ) -> None:
         try:
-            probe(of_environment(environment, variant, self._runners[service]), Tools())
+            probe(of_environment(environment, variant, self.runners[service]), Tools())
         except AgentError as error:
             raise AgentError(f"{engine.name} does not work with this version of the agent: {error}") from None
 
     def _require_space(self, engine: InstallableEngine, variant: Variant, progress: _InstallProgress) -> None:
-        self._engines_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._engines_dir).free
+        self.engines_dir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.engines_dir).free
         missing = variant.size + SPARE - progress.present()
         if free < missing:
             raise AgentError(
-                f"{engine.name} takes {shown_size(variant.size)}, and {shown_size(free)} are free in {self._engines_dir}. Free some space, or "
+                f"{engine.name} takes {shown_size(variant.size)}, and {shown_size(free)} are free in {self.engines_dir}. Free some space, or "
                 "set engines.directory to a directory on another disk."
             )
-
-    def _packages_lock(self) -> IO[bytes]:
-        return (self._engines_dir / _PACKAGES_LOCK).open("ab")
-
-    def _clear_packages(self) -> None:
-        clear_packages(self._engines_dir)
 
 
 def clear_packages(engines_dir: Path) -> bool:

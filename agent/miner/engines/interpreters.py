@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -75,23 +75,17 @@ class Interpreter:
 OWN: Final = Interpreter(HOST_COMMAND)
 
 
+@dataclass(eq=False)
 class Interpreters:
     """The interpreters that can serve each service, best first; `own` serves those that are not listed.
 
     `runners` are asked which engines can load a model, and `resolve` returns the model of a catalogue name.
     """
 
-    def __init__(
-        self,
-        own: Interpreter = OWN,
-        offered: Mapping[str, Sequence[Interpreter]] | None = None,
-        runners: Mapping[str, type[Runner[Any]]] | None = None,
-        resolve: Callable[[str], Model] | None = None,
-    ) -> None:
-        self._resolve = resolve
-        self._own = own
-        self._offered = dict(offered or {})
-        self._runners = dict(runners or {})
+    own: Interpreter = OWN
+    offered: Mapping[str, Sequence[Interpreter]] = field(default_factory=dict)
+    runners: Mapping[str, type[Runner[Any]]] = field(default_factory=dict)
+    resolve: Callable[[str], Model] | None = None
 
     def for_job(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> Interpreter:
         """Return the interpreter for a job: one with the engine that its request names, or else the best for its model."""
@@ -100,20 +94,20 @@ class Interpreters:
             return self.serving(service, (named,))
         if model is None:
             return self.serving(service)
-        runner = self._runners.get(service)
+        runner = self.runners.get(service)
         return self.serving(service, model.engines if runner is None else runner.engines(model))
 
     def suits(self, service: str, model: Model | None, interpreter: Interpreter, device: Device) -> bool:
         """Return whether an interpreter, and the engine that it has for a model, can use a device."""
         if interpreter.obstacle(device) is not None:
             return False
-        if device.by_index or service not in self._runners:
+        if device.by_index or service not in self.runners:
             return True
-        return self._engine(service, model, interpreter) not in self._runners[service].engines_by_index
+        return self._engine(service, model, interpreter) not in self.runners[service].engines_by_index
 
     def profiles(self, service: str, model: Model | None, interpreter: Interpreter) -> bool:
         """Return whether loading a model fails if another program frees memory of its cards meanwhile."""
-        runner = self._runners.get(service)
+        runner = self.runners.get(service)
         return runner is not None and self._engine(service, model, interpreter) in runner.engines_profiling
 
     def kinds(self, service: str, model: Model | None, interpreter: Interpreter) -> tuple[DeviceKind, ...]:
@@ -124,25 +118,25 @@ class Interpreters:
 
     def kinds_for(self, service: str, model: str) -> tuple[DeviceKind, ...]:
         """Return the kinds of devices on which this machine computes the jobs of a model, by its catalogue name."""
-        if self._resolve is None or not any(
-            interpreter.kinds for interpreter in self._offered.get(service, ())
+        if self.resolve is None or not any(
+            interpreter.kinds for interpreter in self.offered.get(service, ())
         ):
             return USUAL_KINDS
         try:
-            resolved = self._resolve(model)
+            resolved = self.resolve(model)
         except Retry:  # the catalogue has changed
             return USUAL_KINDS
         return self.kinds(service, resolved, self.for_job(service, resolved, {}))
 
     def _engine(self, service: str, model: Model | None, interpreter: Interpreter) -> str | None:
-        runner = self._runners.get(service)
+        runner = self.runners.get(service)
         if runner is None or model is None:
             return None
         return next((name for name in runner.engines(model) if name in interpreter.engines), None)
 
     def serving(self, service: str, engines: Sequence[str] = ()) -> Interpreter:
         """Return the interpreter for a job that one of these engines can do, best first."""
-        offered = self._offered.get(service) or (self._own,)
+        offered = self.offered.get(service) or (self.own,)
         for engine in engines:
             for interpreter in offered:
                 if engine in interpreter.engines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ _POLL_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class UnavailableModels:
     """`now` has the reasons by service and model, as of the last `update`. The daemon runs `run`.
 
@@ -26,36 +28,29 @@ class UnavailableModels:
     `changed` is set because models were loaded or released.
     """
 
-    def __init__(
-        self,
-        catalogue: Mapping[str, CatalogueEntry],
-        models: Models,
-        executor: Executor,
-        services: Collection[str],
-        on_change: Callable[[], None],
-        changed: asyncio.Event,
-    ) -> None:
-        self._catalogue = catalogue
-        self._models = models
-        self._executor = executor
-        self._services = services
-        self._on_change = on_change
-        self._changed = changed
+    catalogue: Mapping[str, CatalogueEntry]
+    models: Models
+    executor: Executor
+    services: Collection[str]
+    on_change: Callable[[], None]
+    changed: asyncio.Event
+
+    def __post_init__(self) -> None:
         self.now: Mapping[str, Mapping[str, str]] = {}
 
     async def update(self) -> bool:
         """Update `now`. Return whether the set of unavailable models has changed."""
-        offered: dict[str, list[str]] = {service: [] for service in self._services}
+        offered: dict[str, list[str]] = {service: [] for service in self.services}
         missing: dict[str, dict[str, str]] = {}
-        for name, entry in self._catalogue.items():
+        for name, entry in self.catalogue.items():
             if entry.service not in offered or entry.kind != "model":
                 continue
-            if entry.fetchable or self._models.has(name):
+            if entry.fetchable or self.models.has(name):
                 offered[entry.service].append(name)
             else:
                 reason = "It is not on this machine, and the catalogue has no source to fetch it from."
                 missing.setdefault(entry.service, {})[name] = reason
-        unavailable = await self._executor.unavailable_models(offered)
+        unavailable = await self.executor.unavailable_models(offered)
         former = self.now
         self.now = {
             service: {**missing.get(service, {}), **unavailable.get(service, {})}
@@ -66,14 +61,14 @@ class UnavailableModels:
     async def run(self) -> None:
         """Monitor until cancelled."""
         while True:
-            await sleep(_POLL_SECONDS, self._changed)
-            changed = self._changed.is_set()
-            self._changed.clear()
+            await sleep(_POLL_SECONDS, self.changed)
+            changed = self.changed.is_set()
+            self.changed.clear()
             if await self.update():
                 _log.info("models_unavailable", models=self.now)
                 changed = True
             if changed:
-                self._on_change()
+                self.on_change()
 
 
 def _names(unavailable: Mapping[str, Mapping[str, str]]) -> dict[str, set[str]]:

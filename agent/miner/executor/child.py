@@ -258,10 +258,7 @@ class Child:
             self.observed = self.observed_peak = 0
             self.peak = MemoryPeak()
         try:
-            if self._ended.is_set():
-                raise self._fault or Retry(
-                    "The program that ran the job has ended.", code=FailureCode.RUNNER_ENDED
-                )
+            self._require_process()
             self._process.write(encode(message))
             # Only now the job counts as started: before, it could still go to another process without a trace.
             _log.debug("runner_run", run_id=message.run_id, monotonic_ns=time.monotonic_ns())
@@ -311,6 +308,13 @@ class Child:
     async def wait_ended(self) -> None:
         """Wait until the process and its group have ended."""
         await self._ended.wait()
+
+    def _require_process(self) -> None:
+        """Raise `Retry` if the process has ended."""
+        if self._ended.is_set():
+            raise self._fault or Retry(
+                "The program that ran the job has ended.", code=FailureCode.RUNNER_ENDED
+            )
 
     async def _watch(self, running: _Running, stall_seconds: float) -> None:
         while not running.answer.done():
@@ -366,7 +370,9 @@ class Child:
 
     async def _ask(self, message: Message, expected: type[_M], limit: float, code: str) -> _M:
         """Send a message and wait for its answer. A child that does not answer in time is ended."""
-        future = self._send(message)
+        self._require_process()
+        future = self._answer = asyncio.get_running_loop().create_future()
+        self._process.write(encode(message))
         try:
             await asyncio.wait([future], timeout=limit)
         except asyncio.CancelledError:
@@ -380,17 +386,6 @@ class Child:
         if not isinstance(answer, expected):
             raise await self._violated(f"it answered {type(message).__name__} with {type(answer).__name__}")
         return answer
-
-    def _send(self, message: Message) -> asyncio.Future[Message]:
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        if self._ended.is_set():
-            future.set_exception(
-                self._fault or Retry("The program that ran the job has ended.", code=FailureCode.RUNNER_ENDED)
-            )
-            return future
-        self._answer = future
-        self._process.write(encode(message))
-        return future
 
     async def _read(self) -> None:
         try:

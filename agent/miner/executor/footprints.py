@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +60,7 @@ class MemoryFloor:
         return self.size >> halvings if version == self.version else 0
 
 
+@dataclass(eq=False)
 class Footprints:
     """Measured figures, saved in a file.
 
@@ -69,19 +70,13 @@ class Footprints:
     `versions` are those of each service's engines; `clock` returns Unix time.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        definitions: Mapping[str, ServiceDefinition],
-        catalogue: Mapping[str, CatalogueEntry],
-        versions: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._path = path
-        self._definitions = definitions
-        self._catalogue = catalogue
-        self._versions = versions or {}
-        self._clock = clock
+    path: Path
+    definitions: Mapping[str, ServiceDefinition]
+    catalogue: Mapping[str, CatalogueEntry]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
         self._known, self._main, self._floors = self._load()
 
     def demand(
@@ -96,13 +91,13 @@ class Footprints:
 
         A run that failed raises it, up to the `usable` bytes of the cards that it could be placed on, or else no try would follow.
         """
-        entry = self._catalogue.get(model) if model is not None else None
+        entry = self.catalogue.get(model) if model is not None else None
         if device.kind == "cpu":
             need = entry.memory if entry is not None else 0
             # Only upwards: weights that the system may drop and read again are not in the measured figure.
             need = max(need, self._measured(self._loading_key(service, model), 0))
             return PlacementDemand(service, model, need, need)
-        requirements = self._definitions[service].requirements if service in self._definitions else None
+        requirements = self.definitions[service].requirements if service in self.definitions else None
         stated = entry.vram if entry is not None else 0
         # Even a small model needs the driver's context, which takes some hundred mebibytes.
         stated = max(stated, requirements.vram if requirements is not None else 0, CONTEXT)
@@ -111,7 +106,7 @@ class Footprints:
             # How much a program needs is known after its first run.
             least = CONTEXT
         if parameters is None:
-            definition = self._definitions.get(service)
+            definition = self.definitions.get(service)
             sized = definition is not None and definition.size is not None
             # Where requests have sizes, smaller ones than the one that failed may fit.
             floor = 0 if sized else self._floor(self.key(service, model, {}), usable)
@@ -136,7 +131,7 @@ class Footprints:
         """
         declared = 0
         if model is not None:
-            entry, definition = self._catalogue.get(model), self._definitions.get(service)
+            entry, definition = self.catalogue.get(model), self.definitions.get(service)
             declared = max(
                 entry.load_memory if entry is not None else 0,
                 definition.requirements.memory if definition is not None else 0,
@@ -165,7 +160,7 @@ class Footprints:
 
     def key(self, service: str, model: str | None, parameters: Mapping[str, Any]) -> str:
         """Return the key of a run's figures."""
-        definition = self._definitions.get(service)
+        definition = self.definitions.get(service)
         size = definition.size(parameters) if definition is not None and definition.size is not None else ""
         return f"{service}/{model or ''}/{size}"
 
@@ -179,25 +174,25 @@ class Footprints:
     def outgrew(self, key: str, budget: int, usable: int | None = None) -> None:
         """Record that a run did not fit into this budget, of at most `usable` bytes."""
         floor = max(self._floor(key, usable), int(budget * GROWTH))
-        self._floors[key] = MemoryFloor(_capped(floor, usable), self._clock(), self._version(key))
+        self._floors[key] = MemoryFloor(_capped(floor, usable), self.clock(), self._version(key))
         self._save()
 
     def fitted(self, key: str, budget: int) -> None:
         """Record that a run fitted into this budget, which disproves a larger floor."""
         if budget < self._floor(key):
-            self._floors[key] = MemoryFloor(budget, self._clock(), self._version(key))
+            self._floors[key] = MemoryFloor(budget, self.clock(), self._version(key))
             self._save()
 
     def _floor(self, key: str, usable: int | None = None) -> int:
         floor = self._floors.get(key)
-        return 0 if floor is None else _capped(floor.now(self._clock(), self._version(key)), usable)
+        return 0 if floor is None else _capped(floor.now(self.clock(), self._version(key)), usable)
 
     def _version(self, key: str) -> str:
-        return self._versions.get(key.partition("/")[0], "")
+        return self.versions.get(key.partition("/")[0], "")
 
     def _load(self) -> tuple[dict[str, int], dict[str, int], dict[str, MemoryFloor]]:
         try:
-            content = orjson.loads(self._path.read_bytes())
+            content = orjson.loads(self.path.read_bytes())
             known, main = (
                 {str(key): int(size) for key, size in content.get(part, {}).items()}
                 for part in ("known", "main")
@@ -219,12 +214,12 @@ class Footprints:
             while len(figures) > _MAX_KNOWN:
                 del figures[next(iter(figures))]
         outgrown = {key: (floor.size, floor.at, floor.version) for key, floor in self._floors.items()}
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             temporary.write_bytes(
                 orjson.dumps({"known": self._known, "main": self._main, "outgrown": outgrown})
             )
-            temporary.replace(self._path)
+            temporary.replace(self.path)
         except OSError as error:
             _log.warning("footprints_not_saved", error=str(error))
 

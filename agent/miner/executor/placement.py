@@ -209,9 +209,7 @@ def decide(
     `memory` is the main memory, for a job on GPUs; without it, only their own memory counts.
     """
     everywhere = tuple(occupants)
-    views = [
-        _View(card, tuple(item for item in everywhere if item.card == card.key), rules) for card in cards
-    ]
+    views = [_view(card, everywhere, rules) for card in cards]
     # By the whole memory, not by what is free: what does not fit into an empty machine need not wait.
     count = _card_count(demand, {card: card.total - rules.reserve for card in cards})
     if count is None:
@@ -219,8 +217,11 @@ def decide(
     decision = _join(demand, views) or _load(demand, views, count) or _why_not(demand, views)
     if memory is None:
         return decision
-    beside = tuple(item for item in everywhere if item.card == memory.key)
-    return _beside(decision, demand, _View(memory, beside, CardRules()))
+    return _beside(decision, demand, _view(memory, everywhere, CardRules()))
+
+
+def _view(card: Card, occupants: Sequence[Occupant], rules: CardRules) -> _View:
+    return _View(card, tuple(item for item in occupants if item.card == card.key), rules)
 
 
 def _beside(decision: Decision, demand: PlacementDemand, main: _View) -> Decision:
@@ -250,7 +251,7 @@ def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: CardRul
     everywhere = tuple(occupants)
     leaving: list[int] = []
     for card in cards:
-        view = _View(card, tuple(item for item in everywhere if item.card == card.key), rules)
+        view = _view(card, everywhere, rules)
         # Compared with the driver's figure, which another program may have changed since the models were placed.
         missing = rules.reserve - card.free
         for occupant in view.idle():

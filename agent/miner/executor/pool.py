@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ _WATCH: Final = "executor-memory"
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class ChildPool:
     """Starts children, and holds the spare ones, which have no model. `on_end` is called for each that has ended.
 
@@ -40,24 +42,16 @@ class ChildPool:
     own; `process_memory` reads what they use of GPUs.
     """
 
-    def __init__(
-        self,
-        tools: Tools,
-        directory: Path,
-        interpreters: Interpreters,
-        *,
-        load_seconds: float,
-        max_memory: int,
-        on_end: Callable[[Child], None],
-        process_memory: ProcessMemory | None = None,
-    ) -> None:
-        self._tools = tools
-        self._directory = directory
-        self._interpreters = interpreters
-        self._load_seconds = load_seconds
-        self._max_memory = max_memory
-        self._on_end = on_end
-        self._process_memory = process_memory
+    tools: Tools
+    directory: Path
+    interpreters: Interpreters
+    _: KW_ONLY
+    load_seconds: float
+    max_memory: int
+    on_end: Callable[[Child], None]
+    process_memory: ProcessMemory | None = None
+
+    def __post_init__(self) -> None:
         self._outputs: dict[tuple[str, Device], ChildOutput] = {}
         self._children: set[Child] = set()
         self._spares: list[Child] = []
@@ -68,7 +62,7 @@ class ChildPool:
 
     def end_orphans(self) -> None:
         """End processes that runners of an earlier daemon left behind. Blocking."""
-        for pid in mark.end_marked(mark.of_directory(self._directory)):
+        for pid in mark.end_marked(mark.of_directory(self.directory)):
             _log.warning("orphan_ended", pid=pid)
 
     def prestart(self, services: Mapping[str, bool], devices_of: Callable[[str], Sequence[Device]]) -> None:
@@ -109,9 +103,7 @@ class ChildPool:
             child for child in self._spares if child.runs and not set(spared) & set(card_keys(child.device))
         ]
         due = [child for child in idle if child.idle_since + seconds <= now]
-        for child in due:
-            self._spares.remove(child)
-        await asyncio.gather(*(child.close() for child in due))
+        await self._end(due)
         return min((child.idle_since + seconds - now for child in idle if child not in due), default=None)
 
     async def close_spares(self, devices: Collection[str]) -> None:
@@ -119,9 +111,12 @@ class ChildPool:
         leaving = [
             child for child in self._spares if child.runs and set(devices) & set(card_keys(child.device))
         ]
-        for child in leaving:
+        await self._end(leaving)
+
+    async def _end(self, spares: Sequence[Child]) -> None:
+        for child in spares:
             self._spares.remove(child)
-        await asyncio.gather(*(child.close() for child in leaving))
+        await asyncio.gather(*(child.close() for child in spares))
 
     def status(self) -> list[dict[str, Any]]:
         """Return the status of the children without a model."""
@@ -159,13 +154,13 @@ class ChildPool:
         output = self._outputs.get((service, device))
         if output is None:
             name = f"{service}-{card_key(device)}.log"
-            output = self._outputs[service, device] = ChildOutput(self._directory / "logs" / name)
+            output = self._outputs[service, device] = ChildOutput(self.directory / "logs" / name)
         # Made before the process, so that it is found even if this program dies while it starts.
-        process_mark = mark.make(self._directory)
+        process_mark = mark.make(self.directory)
         child = await Child.start(
             service,
             device,
-            self._tools,
+            self.tools,
             await LocalProcess.start(service, device, interpreter, process_mark),
             interpreter=interpreter,
             output=output,
@@ -187,7 +182,7 @@ class ChildPool:
             if any(child.busy for child in self._children):
                 await self.measure()
             for child in [child for child in self._children if self._exceeds(child)]:
-                limit = gibibytes(self._max_memory)
+                limit = gibibytes(self.max_memory)
                 child.exceeded_memory = True
                 # A swapping machine would slow its owner's programs down for minutes before the kernel acts.
                 await child.condemn(
@@ -212,14 +207,14 @@ class ChildPool:
         self._background.spawn(measure(), f"child-loaded-{child.pid}")
 
     def _exceeds(self, child: Child) -> bool:
-        return (child.memory() if child.has_model else child.own_memory()) > self._max_memory
+        return (child.memory() if child.has_model else child.own_memory()) > self.max_memory
 
     async def _observe_gpus(self) -> None:
         # The others report their memory themselves, more exactly than the driver does.
         hidden = [child for child in self._children if child.hides_vram]
-        if not hidden or self._process_memory is None:
+        if not hidden or self.process_memory is None:
             return
-        memory_used = await self._process_memory()
+        memory_used = await self.process_memory()
         for child in hidden:
             of_cards = Counter[int]()
             for card in child.device.gpus:
@@ -238,7 +233,7 @@ class ChildPool:
             self._ahead.pop(
                 child.service, None
             )  # it ended before its first job; starting it again could loop
-        self._on_end(child)
+        self.on_end(child)
         self._start_missing()
 
     def _start_missing(self) -> None:
@@ -255,9 +250,9 @@ class ChildPool:
             key=lambda device: sum(child.device == device for child in self._children),
         )
         try:
-            child = await self._start(service, device, self._interpreters.serving(service))
+            child = await self._start(service, device, self.interpreters.serving(service))
             if not self._ahead.get(service, True):
-                await child.load(None, self._load_seconds)
+                await child.load(None, self.load_seconds)
             self._spares.append(child)
         except Retry as error:  # the next attempt is a job's, so that a broken runner does not loop
             self._ahead.pop(service, None)

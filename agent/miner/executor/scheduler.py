@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -54,6 +54,7 @@ _NOT_OF_THE_MODEL: Final = frozenset((FailureCode.NO_MEMORY, FailureCode.GPU_UNS
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class ModelScheduler:
     """`admit` returns a loaded model for a job, and `leave` ends that use. The `tend` task unloads idle models.
 
@@ -61,21 +62,15 @@ class ModelScheduler:
     jobs and keep no idle models; set it with `pause`.
     """
 
-    def __init__(
-        self,
-        devices: Devices,
-        pool: ChildPool,
-        interpreters: Interpreters,
-        settings: MinerSettings,
-        on_change: Callable[[], None],
-        meter: Meter,
-    ) -> None:
-        self._devices = devices
-        self._pool = pool
-        self._interpreters = interpreters
-        self._settings = settings
-        self._on_change = on_change
-        self._placements = PlacementLog(meter)
+    devices: Devices
+    pool: ChildPool
+    interpreters: Interpreters
+    settings: MinerSettings
+    on_change: Callable[[], None]
+    meter: Meter
+
+    def __post_init__(self) -> None:
+        self._placements = PlacementLog(self.meter)
         self._loaded_models: dict[int, LoadedModel] = {}
         self._numbers = itertools.count(1)
         self._change = asyncio.Event()
@@ -86,7 +81,7 @@ class ModelScheduler:
         """Pause these devices and no others: they get no jobs, and idle models are unloaded at once."""
         self.paused = devices
         self._changed()
-        self._on_change()
+        self.on_change()
 
     async def admit(
         self, service: str, model: Model | None, parameters: Mapping[str, Any] | None, gpus: int = 1
@@ -95,9 +90,9 @@ class ModelScheduler:
 
         Raises `Retry` if no device is free within `miner.placement_wait_seconds`.
         """
-        interpreter = self._interpreters.for_job(service, model, parameters or {})
+        interpreter = self.interpreters.for_job(service, model, parameters or {})
         suitable = self._suitable(service, model, interpreter)
-        rules = self._devices.rules(suitable)
+        rules = self.devices.rules(suitable)
         with self._placements.waiting(service, model.name if model is not None else None) as waiting:
             while True:
                 change = self._change
@@ -105,12 +100,12 @@ class ModelScheduler:
                 if not devices:
                     await self._wait(waiting, "All devices for it are paused.", change)
                     continue
-                demand = self._devices.demand(service, waiting.model, parameters, gpus, devices=suitable)
-                cards, sampled_at = await self._devices.sample(devices, demand)
+                demand = self.devices.demand(service, waiting.model, parameters, gpus, devices=suitable)
+                cards, sampled_at = await self.devices.sample(devices, demand)
                 # The measurement takes a moment, in which the owner may pause a device.
                 if any(card.key in self.paused for card in cards):
                     continue  # paused while it was being measured
-                memory = self._devices.main_memory(demand)
+                memory = self.devices.main_memory(demand)
                 occupants = self._occupants(sampled_at, interpreter, self._profiled())
                 decision = decide(demand, cards, occupants, rules, memory)
                 match decision:
@@ -120,8 +115,8 @@ class ModelScheduler:
                         loaded.runs += 1
                         return loaded
                     case LoadStep(chosen, budget, ()):
-                        device = self._devices.together(chosen)
-                        beside = self._devices.beside(service, waiting.model, parameters, device)
+                        device = self.devices.together(chosen)
+                        beside = self.devices.beside(service, waiting.model, parameters, device)
                         loaded = self._open(service, model, device, interpreter, demand, budget, beside)
                         loaded.exclusive = any(card.exclusive for card in cards if card.key in chosen)
                         return loaded
@@ -134,14 +129,14 @@ class ModelScheduler:
                     case Wait(reason, lacks_main_memory):
                         # Idle processes without a model are of use only to start faster; a job that waits is worth more.
                         if lacks_main_memory:
-                            await self._pool.close_idle(0, self._profiled())
+                            await self.pool.close_idle(0, self._profiled())
                         await self._wait(waiting, reason, change)
 
     def _suitable(self, service: str, model: Model | None, interpreter: Interpreter) -> list[Device]:
         """Return the devices that the engine for a job can use. Raises `Retry` without one."""
-        devices = self._devices.of(service, self._kinds(service, model, interpreter))
+        devices = self.devices.of(service, self._kinds(service, model, interpreter))
         suitable = [
-            device for device in devices if self._interpreters.suits(service, model, interpreter, device)
+            device for device in devices if self.interpreters.suits(service, model, interpreter, device)
         ]
         if not suitable:
             for reason in filter(None, map(interpreter.obstacle, devices)):
@@ -152,7 +147,7 @@ class ModelScheduler:
     def _kinds(
         self, service: str, model: Model | None, interpreter: Interpreter
     ) -> Sequence[DeviceKind] | None:
-        return self._interpreters.kinds(service, model, interpreter) if interpreter.kinds else None
+        return self.interpreters.kinds(service, model, interpreter) if interpreter.kinds else None
 
     def leave(self, loaded: LoadedModel) -> None:
         """End a run's use. A model that is still being loaded for no other run is discarded."""
@@ -172,13 +167,13 @@ class ModelScheduler:
         """Remove the models of a child that has ended."""
         for loaded in [loaded for loaded in self._loaded_models.values() if loaded.child is child]:
             del self._loaded_models[loaded.key]
-            if child.fault_code == FailureCode.RUNNER_HUNG and loaded.model is not None:
-                self._hung(loaded.service, loaded.model.name)
+            if (
+                child.fault_code == FailureCode.RUNNER_HUNG
+                and (model := loaded.model_name) is not None
+                and self.guard.hung(loaded.service, model, time.monotonic())
+            ):
+                self._circuit_opened(loaded.service, model, FailureCode.RUNNER_HUNG)
         self._changed()
-
-    def _hung(self, service: str, model: str) -> None:
-        if self.guard.hung(service, model, time.monotonic()):
-            self._circuit_opened(service, model, FailureCode.RUNNER_HUNG)
 
     def loaded_models(self) -> list[LoadedModel]:
         """Return all models that are loaded or being loaded."""
@@ -194,22 +189,22 @@ class ModelScheduler:
         for service, name, reason in self.guard.cooling_down(time.monotonic()):
             by_service.setdefault(service, {})[name] = reason
         samples: dict[tuple[Device, ...], tuple[list[Card], float]] = {}
-        if self._devices.footprints is None:
+        if self.devices.footprints is None:
             return by_service
         for service, names in models.items():
             for name in names:
-                kinds = self._interpreters.kinds_for(service, name)
-                devices = self._devices.of(service, None if kinds == USUAL_KINDS else kinds)
+                kinds = self.interpreters.kinds_for(service, name)
+                devices = self.devices.of(service, None if kinds == USUAL_KINDS else kinds)
                 # Services share devices, and a driver's answer takes milliseconds for each of them.
                 if devices not in samples:
-                    samples[devices] = await self._devices.sample(devices)
+                    samples[devices] = await self.devices.sample(devices)
                 cards, sampled_at = samples[devices]
                 if not cards:
                     continue
-                occupants, rules = list(self._occupants(sampled_at)), self._devices.rules(devices)
-                memory = self._devices.main_memory() if devices[0].kind != "cpu" else None
+                occupants, rules = list(self._occupants(sampled_at)), self.devices.rules(devices)
+                memory = self.devices.main_memory() if devices[0].kind != "cpu" else None
                 unpaused = [card for card in cards if card.key not in self.paused]
-                demand = self._devices.demand(service, name, None, devices=devices)
+                demand = self.devices.demand(service, name, None, devices=devices)
                 obstructed = obstacle(demand, cards, occupants, rules, memory)
                 # Two questions, since the owner can act on one answer and not on the other: end the pause, or buy a larger GPU.
                 if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules, memory):
@@ -222,22 +217,19 @@ class ModelScheduler:
         """Until cancelled, unload models that have been idle for long or whose memory another program needs."""
         while True:
             change = self._change
-            seconds = self._settings.idle_seconds
+            seconds = self.settings.idle_seconds
             await self._release_idle()
             await self._release_paused()
-            if self._devices.have_gpus:
+            if self.devices.have_gpus:
                 await self._give_way()
             now = time.monotonic()
             due = [loaded.used_at + seconds - now for loaded in self._unloadable()]
-            due += [
-                seconds_left
-                for seconds_left in (await self._pool.close_idle(seconds, self._profiled()),)
-                if seconds_left is not None
-            ]
+            if (seconds_left := await self.pool.close_idle(seconds, self._profiled())) is not None:
+                due.append(seconds_left)
             # The lower bound keeps a clock of coarse resolution from making this a busy loop.
             limit = max(0.01, min([seconds, *due]))
             await sleep(
-                min(limit, POLL_SECONDS) if self._devices.have_gpus and self._loaded_models else limit, change
+                min(limit, POLL_SECONDS) if self.devices.have_gpus and self._loaded_models else limit, change
             )
 
     def close(self) -> None:
@@ -267,8 +259,8 @@ class ModelScheduler:
             model=model,
             footprint=budget,
             limited=budget * len(card_keys(device)) < demand.need,
-            capacity=self._devices.capacity.get(service, 1),
-            profiles=self._interpreters.profiles(service, model, interpreter),
+            capacity=self.devices.capacity.get(service, 1),
+            profiles=self.interpreters.profiles(service, model, interpreter),
             beside=beside,
             runs=1,
         )
@@ -287,27 +279,27 @@ class ModelScheduler:
         try:
             if loaded.exclusive:
                 # A process that has unloaded its model still has a context of CUDA, beside which no other process gets one.
-                await self._pool.close_spares(card_keys(loaded.device))
-            loaded.child = child = await self._pool.get(loaded.service, loaded.device, loaded.interpreter)
+                await self.pool.close_spares(card_keys(loaded.device))
+            loaded.child = child = await self.pool.get(loaded.service, loaded.device, loaded.interpreter)
             if loaded.model is not None or not child.loaded:
                 budget = (
                     loaded.footprint if loaded.device.kind != "cpu" and loaded.model is not None else None
                 )
-                await child.load(loaded.model, self._settings.load_seconds, budget)
+                await child.load(loaded.model, self.settings.load_seconds, budget)
         except BaseException as error:
             self._loaded_models.pop(loaded.key, None)
             if isinstance(error, Retry) and loaded.model is not None:
                 self.load_failed(loaded.service, loaded.model.name, error, loaded.device)
             if loaded.child is not None:
-                self._pool.discard(loaded.child)
+                self.pool.discard(loaded.child)
             self._changed()
             raise
         loaded.opened()
         self._changed()
         if loaded.model is not None:
-            self._on_change()
-            learn = partial(self._devices.learn_loading, loaded.service, loaded.model.name, loaded.device)
-            self._pool.peak_of_loading(child, learn)
+            self.on_change()
+            learn = partial(self.devices.learn_loading, loaded.service, loaded.model.name, loaded.device)
+            self.pool.peak_of_loading(child, learn)
         return child
 
     def load_failed(self, service: str, model: str, error: Retry, device: Device | None = None) -> None:
@@ -321,11 +313,11 @@ class ModelScheduler:
 
     def _circuit_opened(self, service: str, model: str, cause: str) -> None:
         _log.warning("model_circuit_open", service=service, model=model, cause=cause)
-        self._on_change()
+        self.on_change()
 
     async def _wait(self, waiting: WaitingRun, reason: str, change: asyncio.Event) -> None:
         self._placements.waits(waiting, reason)
-        seconds_left = waiting.since + self._settings.placement_wait_seconds - time.monotonic()
+        seconds_left = waiting.since + self.settings.placement_wait_seconds - time.monotonic()
         if seconds_left <= 0:
             raise Retry(reason, code=FailureCode.NO_MEMORY)
         await sleep(min(seconds_left, POLL_SECONDS), change)
@@ -336,7 +328,7 @@ class ModelScheduler:
         """Unload idle models, and wait until the driver reports their memory as free."""
         leaving = [loaded for key in keys if (loaded := self._loaded_models.pop(key, None)) is not None]
         devices = tuple(
-            {self._devices.together([key]): None for loaded in leaving for key in card_keys(loaded.device)}
+            {self.devices.together([key]): None for loaded in leaving for key in card_keys(loaded.device)}
         )
         expected = await self._expected(devices, leaving)
         for loaded in leaving:
@@ -348,7 +340,7 @@ class ModelScheduler:
         )
         end = time.monotonic() + RECLAIM_SECONDS
         while expected and time.monotonic() < end:
-            cards, _ = await self._devices.sample(devices)
+            cards, _ = await self.devices.sample(devices)
             if all(card.free >= expected[card.key] for card in cards):
                 break
             await asyncio.sleep(POLL_SECONDS / 20)
@@ -357,7 +349,7 @@ class ModelScheduler:
         """Return how much should be free on GPUs without these models: at least half of their memory more."""
         if not devices or devices[0].kind == "cpu":
             return {}
-        cards, _ = await self._devices.sample(devices)
+        cards, _ = await self.devices.sample(devices)
         held_bytes = {card.key: 0 for card in cards}
         for loaded in leaving:
             for key in (keys := card_keys(loaded.device)):
@@ -376,14 +368,14 @@ class ModelScheduler:
             except Retry as error:
                 _log.warning("unload_failed", service=child.service, pid=child.pid, code=error.code)
             else:
-                self._pool.put_back(child)
+                self.pool.put_back(child)
                 return
         await child.close()
 
     async def _release_idle(self) -> None:
-        idle_since = time.monotonic() - self._settings.idle_seconds
+        idle_since = time.monotonic() - self.settings.idle_seconds
         idle = [loaded for loaded in self._unloadable() if loaded.used_at <= idle_since]
-        reason = f"It was idle for {self._settings.idle_seconds:g} s."
+        reason = f"It was idle for {self.settings.idle_seconds:g} s."
         await self._release(idle, reason)
 
     async def release_model(self, name: str) -> None:
@@ -400,15 +392,15 @@ class ModelScheduler:
                 if loaded.idle and not self.paused.isdisjoint(card_keys(loaded.device))
             ]
             await self._release(idle, "Its device is paused.")
-            await self._pool.close_spares(self.paused)
+            await self.pool.close_spares(self.paused)
 
     async def _give_way(self) -> None:
         """Unload idle models, the least recently used first, if another program uses the memory reserved for the owner."""
         if not any(loaded.idle for loaded in self._loaded_models.values()):
             return
-        devices = self._devices.devices
-        cards, sampled_at = await self._devices.sample(devices)
-        keys = overdue(cards, self._occupants(sampled_at), self._devices.rules(devices))
+        devices = self.devices.devices
+        cards, sampled_at = await self.devices.sample(devices)
+        keys = overdue(cards, self._occupants(sampled_at), self.devices.rules(devices))
         leaving = [loaded for key in keys if (loaded := self._loaded_models.get(key)) is not None]
         await self._release(leaving, "Another program needs the GPU's memory.")
 
@@ -418,7 +410,7 @@ class ModelScheduler:
             self._placements.record("released", loaded.service, loaded.model_name, reason, loaded.device)
         await asyncio.gather(*(self._unload(loaded) for loaded in leaving))
         if leaving:
-            self._on_change()
+            self.on_change()
 
     # --- Shared -----------------------------------------------------------------------------------------------------
 

@@ -36,10 +36,6 @@ class LinkCapacity:
         """Count a lease that has arrived, until the next `set`, so that its slot is not announced twice."""
         self.free = Announcement(max(0, self.free.slots - 1), self.free.batch_capacity)
 
-    def request(self, announcement: Announcement) -> None:
-        """Record what a poll requests."""
-        self.requested = announcement
-
     def receive(self) -> None:
         """Count a lease that a poll has brought."""
         self.requested = Announcement(self.requested.slots - 1, self.requested.batch_capacity)

@@ -364,8 +364,8 @@ class CoordinatorLink:
         """Open a WebSocket and serve it. Returns its closing code, None if it could not be opened."""
         began = time.monotonic()
         try:
-            socket = await open_websocket(
-                self._http.url,
+            socket = WebSocketLink(
+                await open_websocket(self._http.url, token),
                 token,
                 on_lease=self._pass_on,
                 on_cancelled=self._callbacks.cancelled,

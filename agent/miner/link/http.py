@@ -57,24 +57,18 @@ class HttpLink:
 
         Raises `Unreachable` if there is no answer within `limit` seconds, or if it is not the coordinator's.
         """
-        try:
-            async with asyncio.timeout(limit):
-                response = await self._client.post(
-                    path,
-                    content=orjson.dumps(body),
-                    headers={"Content-Type": "application/json"},
-                    timeout=limit,
-                )
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise Unreachable(_explain(self.url, error)) from error
-        return response.status_code, self._parse(response)
+        headers = {"Content-Type": "application/json"}
+        return await self._call("POST", path, limit, content=orjson.dumps(body), headers=headers)
 
     async def get(self, path: str, key: str | None, *, limit: float) -> tuple[int, Any]:
         """Return status and JSON of a call with an API key, or none, instead of the session's token. Raises `Unreachable`."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return await self._call("GET", path, limit, headers=headers, auth=None)
+
+    async def _call(self, method: str, path: str, limit: float, **options: Any) -> tuple[int, Any]:
         try:
             async with asyncio.timeout(limit):
-                response = await self._client.get(path, headers=headers, auth=None, timeout=limit)
+                response = await self._client.request(method, path, timeout=limit, **options)
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unreachable(_explain(self.url, error)) from error
         return response.status_code, self._parse(response)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Protocol
 
 import structlog
@@ -31,6 +32,7 @@ class Post(Protocol):
         """Return status and JSON body of the answer."""
 
 
+@dataclass(eq=False)
 class Polling:
     """Polls while `active` is set, which the link clears while a WebSocket is open. `seconds` is how long a poll waits.
 
@@ -38,22 +40,16 @@ class Polling:
     that ends otherwise.
     """
 
-    def __init__(
-        self,
-        post: Post,
-        capacity: LinkCapacity,
-        *,
-        deliver: Callable[[Mapping[str, Any]], None],
-        abandoned: Callable[[], None],
-        ended: Callable[[], None],
-    ) -> None:
+    post: Post
+    capacity: LinkCapacity
+    _: KW_ONLY
+    deliver: Callable[[Mapping[str, Any]], None]
+    abandoned: Callable[[], None]
+    ended: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self.active = asyncio.Event()
         self.seconds = 30.0
-        self._post = post
-        self._capacity = capacity
-        self._deliver = deliver
-        self._abandoned = abandoned
-        self._ended = ended
 
     async def run(self, registered: asyncio.Event) -> None:
         """Poll until cancelled, whenever there is a session."""
@@ -69,12 +65,12 @@ class Polling:
                 answer = 0, None
             if answer is not None and answer[0] in _ANSWERED:
                 backoff.reset()
-                self._deliver(answer[1] or {})
+                self.deliver(answer[1] or {})
             # Nothing is on its way any more, so all free capacity may be requested again, here or by the WebSocket.
-            self._capacity.request(Announcement())
-            self._ended()
+            self.capacity.requested = Announcement()
+            self.ended()
             if answer is None:
-                self._abandoned()
+                self.abandoned()
             elif answer[0] not in _ANSWERED:
                 await asyncio.sleep(backoff.next())
 
@@ -84,18 +80,17 @@ class Polling:
         Abandoning a poll that requests leases could lose some, so it is abandoned only some time after a WebSocket has
         replaced it, when no lease can be in transit. A heartbeat brings a cancellation that was in transit.
         """
-        capacity = self._capacity
+        capacity = self.capacity
         capacity.changed.clear()
         # After the WebSocket has taken over, the last poll only waits for cancellations.
-        requested = capacity.free if self.active.is_set() else Announcement()
-        capacity.request(requested)
+        requested = capacity.requested = capacity.free if self.active.is_set() else Announcement()
         body = {
             "slots": requested.slots,
             "wait": self.seconds,
             "batch_capacity": requested.batch_capacity,
         }
         limit = self.seconds + _GRACE_SECONDS
-        poll = asyncio.create_task(self._post("/v1/miners/poll", body, limit=limit), name="link-long-poll")
+        poll = asyncio.create_task(self.post("/v1/miners/poll", body, limit=limit), name="link-long-poll")
         try:
             while not poll.done():
                 # It asked for no leases, so none can be lost with it.
@@ -111,7 +106,7 @@ class Polling:
 
     async def _changed_or(self, poll: asyncio.Task[tuple[int, Any]]) -> bool:
         """Wait until the poll has ended or the capacity has changed. Return False if neither happens during a handover."""
-        changed = asyncio.create_task(self._capacity.changed.wait(), name="link-slots-changed")
+        changed = asyncio.create_task(self.capacity.changed.wait(), name="link-slots-changed")
         try:
             limit = None if self.active.is_set() else _HANDOVER_SECONDS
             ended_tasks, _ = await asyncio.wait(
@@ -119,5 +114,5 @@ class Polling:
             )
         finally:
             changed.cancel()
-        self._capacity.changed.clear()
+        self.capacity.changed.clear()
         return bool(ended_tasks)

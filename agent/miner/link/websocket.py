@@ -11,6 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -56,19 +57,11 @@ class WebSocketRefused(Exception):
         self.status = status
 
 
-async def open_websocket(
-    url: str,
-    token: str,
-    *,
-    on_lease: Callable[[Mapping[str, Any]], None],
-    on_cancelled: Callable[[str, int], None],
-    on_heartbeat: Callable[[], None],
-    capacity: LinkCapacity,
-) -> WebSocketLink:
+async def open_websocket(url: str, token: str) -> ClientConnection:
     """Connect to the coordinator at the HTTP(S) address `url`. Raises `WebSocketRefused`."""
     address = "ws" + url.removeprefix("http") + "/v1/miners/session"
     try:
-        connection = await connect(
+        return await connect(
             address,
             additional_headers={"Authorization": f"Bearer {token}"},
             user_agent_header="aitbc-agent",
@@ -86,27 +79,20 @@ async def open_websocket(
         raise WebSocketRefused(str(error), error.response.status_code) from error
     except (WebSocketException, OSError, TimeoutError, EOFError) as error:
         raise WebSocketRefused(f"{type(error).__name__}: {error}") from error
-    return WebSocketLink(connection, token, on_lease, on_cancelled, on_heartbeat, capacity)
 
 
+@dataclass(eq=False)
 class WebSocketLink:
     """An open connection. `serve` must run for calls to be answered."""
 
-    def __init__(
-        self,
-        connection: ClientConnection,
-        token: str,
-        on_lease: Callable[[Mapping[str, Any]], None],
-        on_cancelled: Callable[[str, int], None],
-        on_heartbeat: Callable[[], None],
-        capacity: LinkCapacity,
-    ) -> None:
-        self.token = token
-        self._connection = connection
-        self._on_lease = on_lease
-        self._on_cancelled = on_cancelled
-        self._on_heartbeat = on_heartbeat
-        self._capacity = capacity
+    connection: ClientConnection
+    token: str = field(repr=False)
+    on_lease: Callable[[Mapping[str, Any]], None]
+    on_cancelled: Callable[[str, int], None]
+    on_heartbeat: Callable[[], None]
+    capacity: LinkCapacity
+
+    def __post_init__(self) -> None:
         self._received = 0
         self._announced: tuple[Announcement, int] | None = None
         self._refusals: deque[dict[str, Any]] = deque(maxlen=_MAX_REFUSALS)
@@ -125,14 +111,14 @@ class WebSocketLink:
         """Close the connection, e.g. because its token has expired; `serve` then returns."""
         # Several calls may find out together that the token has expired.
         if self._ending is None:
-            self._ending = asyncio.create_task(self._connection.close(), name="link-websocket-close")
+            self._ending = asyncio.create_task(self.connection.close(), name="link-websocket-close")
 
     async def serve(self) -> int:
         """Handle messages until the connection ends. Returns the closing code."""
         announcer = asyncio.create_task(self._announce(), name="link-slots")
         try:
             while True:
-                self._handle(orjson.loads(await self._connection.recv(decode=False)))
+                self._handle(orjson.loads(await self.connection.recv(decode=False)))
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd is not None else _CLOSED_ABNORMALLY
         except (orjson.JSONDecodeError, AttributeError) as error:
@@ -143,7 +129,7 @@ class WebSocketLink:
             self._abandon()
             with suppress(ConnectionClosed, TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS + 1):
-                    await self._connection.close()
+                    await self.connection.close()
 
     def _handle(self, message: dict[str, Any]) -> None:
         """Handle one message. Others than a newer coordinator's are understood; those are answered, and the connection goes on."""
@@ -156,12 +142,12 @@ class WebSocketLink:
                     # Counted before it is handled: the coordinator compares this number with what it has sent, to know which leases are on their way.
                     self._received += 1
                     self._changed.set()
-                    self._on_lease(message["lease"])
+                    self.on_lease(message["lease"])
                 case "cancelled":
                     cancelled = read(HeldLease, message)
-                    self._on_cancelled(cancelled.job_id, cancelled.fence)
+                    self.on_cancelled(cancelled.job_id, cancelled.fence)
                 case "heartbeat":
-                    self._on_heartbeat()
+                    self.on_heartbeat()
                 case _:
                     self._refuse(push, "unknown")
         except KeyError:
@@ -190,7 +176,7 @@ class WebSocketLink:
                 self._changed.clear()
                 while self._refusals:
                     await self._send(self._refusals.popleft())
-                state = (self._capacity.unrequested(), self._received)
+                state = (self.capacity.unrequested(), self._received)
                 # Every run that starts and ends sets `changed`, mostly without a difference for the coordinator.
                 if state != self._announced:
                     self._announced = state
@@ -204,7 +190,7 @@ class WebSocketLink:
                     await self._send(message)
 
     async def _send(self, message: dict[str, Any]) -> None:
-        await self._connection.send(orjson.dumps(message), text=True)
+        await self.connection.send(orjson.dumps(message), text=True)
 
     async def call(self, name: str, job_id: str | None, body: Any, *, limit: float) -> tuple[int, Any]:
         """Return status and body of the answer. Raises `ConnectionLost`, or `Unreachable` after `limit` seconds."""

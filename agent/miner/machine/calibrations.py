@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ from runners.audits import HonestRange
 FILE_NAME: Final = "calibrations.toml"
 """In the data directory, and among the shipped files."""
 
+_key: Final = attrgetter("service", "model", "weights", "audited", "auditor")
+"""What the figures of a calibration belong to."""
 _log = structlog.get_logger(__name__)
 
 
@@ -95,30 +99,8 @@ def _read(path: Path) -> tuple[Calibration, ...]:
         return ()
 
 
-def _key(calibration: Calibration) -> tuple[str, str, str, Condition, Condition]:
-    return (
-        calibration.service,
-        calibration.model,
-        calibration.weights,
-        calibration.audited,
-        calibration.auditor,
-    )
-
-
 def _plain(calibration: Calibration) -> dict[str, Any]:
-    named = {"model": calibration.model, "weights": calibration.weights} if calibration.model else {}
-    conditions = {name: _condition(getattr(calibration, name)) for name in ("audited", "auditor")}
-    ranges = {
-        name: {
-            "least": honest_range.least,
-            "greatest": honest_range.greatest,
-            "count": honest_range.count,
-            "limit": honest_range.limit,
-        }
-        for name, honest_range in sorted(calibration.ranges.items())
-    }
-    return {"service": calibration.service, **named, **conditions, "ranges": ranges}
-
-
-def _condition(of: Condition) -> dict[str, str]:
-    return {"engine": of.engine, "precision": of.precision, "device": of.device}
+    fields = asdict(calibration)
+    if not calibration.model:
+        del fields["model"], fields["weights"]
+    return fields

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -171,63 +171,38 @@ BATCH: Final = {True: 64, False: 8}
 def tools(settings: Settings, *, gpu: bool = False) -> Tools:
     """Return the settings that runners need, on a machine with GPUs or without."""
     chosen = section_of(settings, RunnersSettings)
-    return Tools(
-        ffmpeg=chosen.ffmpeg,
-        ffprobe=chosen.ffprobe,
-        blender=chosen.blender,
-        bubblewrap=chosen.bubblewrap,
-        models_dir=settings.models_dir,
-        cache_dir=settings.cache_dir,
-        sandbox=chosen.sandbox,
-        sandbox_first_user=chosen.sandbox_first_user,
-        sandbox_users=chosen.sandbox_users,
-        max_memory=int(chosen.max_memory),
-        max_output=int(chosen.max_output),
-        max_file=int(chosen.max_file),
-        max_files=chosen.max_files,
-        max_depth=chosen.max_depth,
-        max_processes=chosen.max_processes or 128 + 2 * (os.cpu_count() or 1),
-        max_unpacked=int(chosen.max_unpacked),
-        max_picture_pixels=chosen.max_picture_pixels,
-        max_environment=int(chosen.max_environment),
-        environments_quota=int(chosen.environments_quota),
-        batch=chosen.batch or BATCH[gpu],
-        python_models=chosen.python_models,
-        checkpoint_seconds=chosen.checkpoint_seconds,
-        python_models_in_landlock=chosen.python_models_in_landlock,
-        nvenc_sessions=chosen.nvenc_sessions,
-    )
+    usual = {
+        "max_processes": chosen.max_processes or 128 + 2 * (os.cpu_count() or 1),
+        "batch": chosen.batch or BATCH[gpu],
+    }
+    fields = chosen.model_dump(exclude={"model_download"}) | usual
+    return Tools(models_dir=settings.models_dir, cache_dir=settings.cache_dir, **fields)
 
 
+@dataclass(eq=False)
 class Machine:
     """Probes this machine. `own` is the agent's own interpreter.
 
     `results` has earlier results, and `probe` waits `probe_seconds` for each that is not among them, by default those of the settings.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        gpus: Gpus,
-        models: ModelStore,
-        runners: Mapping[str, type[Runner[Any]]] | None = None,
-        *,
-        probe_seconds: float | None = None,
-        own: Interpreter = OWN,
-        results: ProbeResults | None = None,
-    ) -> None:
-        self._settings = settings
-        self._gpus = gpus
-        self._models = models
-        self._runners = installed() if runners is None else runners
-        self._probe_seconds = probe_seconds or section_of(settings, MinerSettings).probe_seconds
-        self._own = own
-        self._results = results or ProbeResults()
+    settings: Settings
+    gpus: Gpus
+    models: ModelStore
+    runners: Mapping[str, type[Runner[Any]]] | None = None
+    _: KW_ONLY
+    probe_seconds: float | None = None
+    own: Interpreter = OWN
+    results: ProbeResults = field(default_factory=ProbeResults)
+
+    def __post_init__(self) -> None:
+        self._runners = installed() if self.runners is None else self.runners
+        self._probe_seconds = self.probe_seconds or section_of(self.settings, MinerSettings).probe_seconds
         self._used: Mapping[Hashable, Probe] = {}
 
     def changed(self) -> bool:
         """Whether a probe that was slow has ended, so that `probe` would return something else."""
-        return self._results.changed(self._used)
+        return self.results.changed(self._used)
 
     async def probe(self) -> Capabilities:
         """Probe all installed runners concurrently. Errors of runners are not raised.
@@ -235,12 +210,12 @@ class Machine:
         Those that are not probed in time are not offered, unless they were before.
         """
         # Read first: an engine that is installed while the probes run then counts as a change, and they are repeated.
-        in_use = await asyncio.to_thread(environments_in_use, engines_directory(self._settings))
-        gpus = await self._gpus.refresh()
+        in_use = await asyncio.to_thread(environments_in_use, engines_directory(self.settings))
+        gpus = await self.gpus.refresh()
         memory = await asyncio.to_thread(hardware.memory_total)
-        free = await asyncio.to_thread(hardware.disk_free, self._settings.data_dir)
-        scores = await asyncio.to_thread(read_scores, self._settings.data_dir / "miner" / FILE_NAME)
-        slots = section_of(self._settings, MinerSettings).slots or max(1, len(gpus))
+        free = await asyncio.to_thread(hardware.disk_free, self.settings.data_dir)
+        scores = await asyncio.to_thread(read_scores, self.settings.data_dir / "miner" / FILE_NAME)
+        slots = section_of(self.settings, MinerSettings).slots or max(1, len(gpus))
         devices = job_devices(gpus, slots)
         if reachable := [gpu.number for gpu in gpus if not gpu.device_files]:
             _log.warning(
@@ -248,15 +223,15 @@ class Machine:
                 gpus=reachable,
                 consequence="Sandboxed programs on these GPUs can open the device files of all GPUs of this machine.",
             )
-        engines = load_engines(self._settings.data_dir)
-        chosen = section_of(self._settings, EnginesSettings)
+        engines = load_engines(self.settings.data_dir)
+        chosen = section_of(self.settings, EnginesSettings)
         environments = await asyncio.to_thread(
-            installed_environments, engines_directory(self._settings), engines, chosen.preferred
+            installed_environments, engines_directory(self.settings), engines, chosen.preferred
         )
         probes = Probes(
-            self._results,
-            tools(self._settings, gpu=bool(gpus)),
-            self._own,
+            self.results,
+            tools(self.settings, gpu=bool(gpus)),
+            self.own,
             environments,
             preferred=chosen.preferred,
             seconds=self._probe_seconds,
@@ -316,7 +291,7 @@ class Machine:
             memory=memory,
             disk_free=free,
             gpus=gpus,
-            gpu_reason=self._gpus.reason,
+            gpu_reason=self.gpus.reason,
             devices=devices,
             processor=_processor(slots),
             slots=slots,
@@ -335,7 +310,7 @@ class Machine:
         reasons = []
         gpus = [gpu for gpu in gpus if gpu.kind == "cuda"]
         if needs.gpu == "required" and not gpus:
-            reasons.append(f"It needs an NVIDIA GPU. {self._gpus.reason or ''}".strip())
+            reasons.append(f"It needs an NVIDIA GPU. {self.gpus.reason or ''}".strip())
         # The largest card counts, since one is enough to run the service.
         elif needs.gpu == "required" and needs.vram > max(gpu.memory_total for gpu in gpus):
             reasons.append(
@@ -364,7 +339,7 @@ class Machine:
         definition: ServiceDefinition = runner.definition
         versions = [f"{runner.version}+{version}" for version in engine_versions(probe)] or [runner.version]
         version = versions[0]
-        miner = section_of(self._settings, MinerSettings)
+        miner = section_of(self.settings, MinerSettings)
         has_models = definition.model_field is not None
         # A score of an earlier version or of another card would suggest a price for a machine that is no longer here.
         measured = valid(scores, definition.service_id, version, devices)
@@ -374,11 +349,11 @@ class Machine:
             runner=runner.name,
             version=version,
             versions=tuple(versions),
-            models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
+            models=tuple(self.models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
             downloadable=has_models
-            and section_of(self._settings, RunnersSettings).model_download
-            and self._models.fetchable(definition.service_id),
+            and section_of(self.settings, RunnersSettings).model_download
+            and self.models.fetchable(definition.service_id),
             unit_price=price(miner, definition.service_id, suggested),
             # Beside the price itself, so that an owner who removes theirs sees at once what then applies.
             suggested_price=suggested,

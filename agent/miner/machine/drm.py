@@ -30,7 +30,6 @@ class DrmCard:
     bus: str
     maker: str
     driver: str
-    render_node: str | None = None
     memory_total: int | None = None
     memory_used: int | None = None
     utilization: int | None = None
@@ -58,12 +57,10 @@ def _read(device: Path) -> DrmCard | None:
     milli = _number(sensors / "temp1_input")
     micro = _number(sensors / "power1_average") or _number(sensors / "power1_input")
     limit = _number(sensors / "power1_cap")
-    nodes = sorted(path.name for path in (device / "drm").glob("renderD*"))
     return DrmCard(
         bus=device.resolve().name,
         maker=maker,
         driver=(device / "driver").resolve().name if (device / "driver").exists() else "",
-        render_node=f"dri/{nodes[0]}" if nodes else None,
         memory_total=_number(device / "mem_info_vram_total"),
         memory_used=_number(device / "mem_info_vram_used"),
         utilization=_number(device / "gpu_busy_percent"),

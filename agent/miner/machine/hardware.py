@@ -60,9 +60,14 @@ def memory_available(cgroup: Path = _CGROUP) -> int:
 
 def disk_free(directory: Path) -> int:
     """Return the bytes free for this user on the disk of `directory`, which may not exist yet."""
+    return int(psutil.disk_usage(str(nearest(directory))).free)
+
+
+def nearest(directory: Path) -> Path:
+    """Return the directory, or the nearest existing one above it."""
     while not directory.exists():
         directory = directory.parent
-    return int(psutil.disk_usage(str(directory)).free)
+    return directory
 
 
 def cpu_name() -> str:

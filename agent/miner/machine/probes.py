@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,7 @@ class Probed:
     obstacles: tuple[str, ...] = ()
 
 
+@dataclass(eq=False)
 class Probes:
     """Probes runners, and waits `seconds` for each. `own` is the agent's interpreter, and `environments` are those of installed engines.
 
@@ -52,36 +53,29 @@ class Probes:
     `preferred`. `used` has the results that were returned, by their key in `results`.
     """
 
-    def __init__(
-        self,
-        results: ProbeResults,
-        tools: Tools,
-        own: Interpreter,
-        environments: Sequence[tuple[InstallableEngine, EngineEnvironment]],
-        *,
-        preferred: Sequence[str],
-        seconds: float,
-        gpus: Sequence[Gpu] = (),
-    ) -> None:
+    results: ProbeResults
+    tools: Tools
+    own: Interpreter
+    environments: Sequence[tuple[InstallableEngine, EngineEnvironment]]
+    _: KW_ONLY
+    preferred: Sequence[str]
+    seconds: float
+    gpus: Sequence[Gpu] = ()
+
+    def __post_init__(self) -> None:
         self.used: dict[Hashable, Probe] = {}
-        self._results = results
-        self._tools = tools
-        self._own = own
-        self._environments = environments
-        self._preferred = preferred
-        self._seconds = seconds
         # Engines for cards of other makers find out by themselves which they can use.
-        self._gpus = [gpu for gpu in gpus if gpu.kind == "cuda"]
+        self._nvidia = [gpu for gpu in self.gpus if gpu.kind == "cuda"]
 
     async def of(self, service: str, runner: type[Runner[Any]]) -> Probed:
         """Probe a service's runner in all environments that may serve it. Errors of runners are not raised."""
-        own_candidate = _Candidate(self._own, partial(runner.probe, self._tools))
+        own_candidate = _Candidate(self.own, partial(runner.probe, self.tools))
         first: list[_Candidate] = []
         last: list[_Candidate] = []
-        for engine, environment in self._environments:
+        for engine, environment in self.environments:
             if service in engine.services:
                 is_preferred = (
-                    engine.name in self._preferred
+                    engine.name in self.preferred
                     or not has_engine(engine)
                     # The agent's own build of such an engine uses no card.
                     or environment.record.variant == "vulkan"
@@ -90,7 +84,10 @@ class Probes:
                 (first if is_preferred else last).append(self._in(engine, environment, runner))
         ordered = [*first, own_candidate, *last]
         probes = await asyncio.gather(
-            *(self._call(service, runner, candidate.interpreter, candidate.call) for candidate in ordered)
+            *(
+                self._get((service, runner, item.interpreter, self.tools), runner.name, item.call)
+                for item in ordered
+            )
         )
         working = [
             (candidate, result) for candidate, result in zip(ordered, probes, strict=True) if result.available
@@ -120,7 +117,7 @@ class Probes:
 
     def _without_card(self, candidate: _Candidate) -> bool:
         """Whether an interpreter can use none of the machine's cards."""
-        return bool(self._gpus) and len(candidate.unusable) == len(self._gpus)
+        return bool(self._nvidia) and len(candidate.unusable) == len(self._nvidia)
 
     def _in(
         self, engine: InstallableEngine, environment: EngineEnvironment, runner: type[Runner[Any]]
@@ -129,29 +126,24 @@ class Probes:
         interpreter = of_environment(environment, variant, runner)
         unusable = tuple(
             (gpu.uuid, obstacle.reason)
-            for gpu in self._gpus
+            for gpu in self._nvidia
             if runner.definition.requirements.gpu != "unused"
             and (obstacle := environment_obstacle(engine, environment, gpu)) is not None
         )
         return _Candidate(
             interpreter,
-            partial(probe, interpreter, self._tools),
+            partial(probe, interpreter, self.tools),
             unusable,
             processor=environment.record.variant != "cuda",
         )
 
-    async def _call(
-        self, service: str, runner: type[Runner[Any]], interpreter: Interpreter, call: Callable[[], Probe]
-    ) -> Probe:
-        return await self._get((service, runner, interpreter, self._tools), runner.name, call)
-
     async def sandbox(self) -> Level | None:
         """Return the isolation of programs; None if they cannot be run."""
-        sandbox = await self._get(("sandbox", self._tools), "the sandbox", partial(_sandbox, self._tools))
+        sandbox = await self._get(("sandbox", self.tools), "the sandbox", partial(_sandbox, self.tools))
         return sandbox.features.get("level")
 
     async def _get(self, key: Hashable, name: str, call: Callable[[], Probe]) -> Probe:
-        self.used[key] = result = await self._results.get(key, name, call, self._seconds)
+        self.used[key] = result = await self.results.get(key, name, call, self.seconds)
         return result
 
 

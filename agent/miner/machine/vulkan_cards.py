@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import structlog
@@ -43,22 +43,19 @@ class VulkanCard:
     drm: DrmCard | None
 
 
+@dataclass(eq=False)
 class VulkanCards:
     """`pythons` returns the interpreters that have llama.cpp, the one that is asked first. With `software`, devices that are programs count.
 
     Blocking; errors are not raised. `reason` states why a card of this machine is not among those that were `read`.
     """
 
-    def __init__(
-        self,
-        pythons: Callable[[], Sequence[str]] = tuple,
-        *,
-        software: bool = False,
-        cards: Callable[[], Sequence[DrmCard]] = read_cards,
-    ) -> None:
-        self._pythons = pythons
-        self._software = software
-        self._cards = cards
+    pythons: Callable[[], Sequence[str]] = tuple
+    _: KW_ONLY
+    software: bool = False
+    cards: Callable[[], Sequence[DrmCard]] = read_cards
+
+    def __post_init__(self) -> None:
         self._listed: list[dict[str, Any]] = []
         self._listed_for: tuple[str, ...] | None = None
         self._listed_until = float("-inf")
@@ -68,16 +65,16 @@ class VulkanCards:
     @property
     def seconds(self) -> float:
         """How long `read` may take."""
-        return LIST_SECONDS if self._software or self._cards() else 0.0
+        return LIST_SECONDS if self.software or self.cards() else 0.0
 
     def read(self) -> list[VulkanCard]:
         """Return the cards as they are now."""
-        cards = {card.bus: card for card in self._cards()}
+        cards = {card.bus: card for card in self.cards()}
         self.reason = None
-        if not cards and not self._software:
+        if not cards and not self.software:
             return []
-        pythons = tuple(self._pythons())
-        lasts = all(card.memory_used is not None for card in cards.values()) and not self._software
+        pythons = tuple(self.pythons())
+        lasts = all(card.memory_used is not None for card in cards.values()) and not self.software
         # One list at a time: a second thread goes on with the last one.
         if self._lock.acquire(blocking=self._listed_for is None):
             try:
@@ -103,7 +100,7 @@ class VulkanCards:
     def memory_by_process(self) -> dict[str, dict[int, int]]:
         """Return the bytes of each card's memory that processes use, by its UUID and the process's id."""
         return (
-            {_uuid(bus): processes for bus, processes in memory_by_process().items()} if self._cards() else {}
+            {_uuid(bus): processes for bus, processes in memory_by_process().items()} if self.cards() else {}
         )
 
     def _card(self, device: dict[str, Any], cards: dict[str, DrmCard]) -> VulkanCard | None:
@@ -111,7 +108,7 @@ class VulkanCards:
         is_software = bus is None and name.startswith(_SOFTWARE)
         drm = cards.get(bus)
         # Those of NVIDIA are NVML's.
-        if not (self._software if is_software else drm is not None and device["type"] == "gpu"):
+        if not (self.software if is_software else drm is not None and device["type"] == "gpu"):
             return None
         total, free = device["total"], device["free"]
         if drm is not None and drm.memory_total and drm.memory_used is not None:

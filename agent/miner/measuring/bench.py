@@ -160,9 +160,8 @@ class Bench(Measuring):
 
     async def _measure_device(self, subject: _BenchedService, device: Device, directory: Path) -> BenchScore:
         """Return the score of one device. Raises `RunnerError` or `TimeoutError` if not even a single run succeeds."""
-        executor = self._executor(subject, device)
         rates: dict[int, tuple[float, float]] = {}
-        try:
+        async with self._executor(subject, device) as executor:
             for number in self._levels(subject.offer.concurrency):
                 try:
                     rates[number] = await self._measure_level(executor, subject, number, directory)
@@ -170,8 +169,6 @@ class Bench(Measuring):
                     if not rates:
                         raise
                     break  # the device cannot run this many at once, often for lack of memory
-        finally:
-            await executor.close()
         return _score(subject, device, rates)
 
     async def _measure_level(

@@ -173,26 +173,20 @@ class Calibrate(Measuring):
         self._on_step(f"Running {subject.words} on {variant.words}")
         with scratch(directory / "variant") as variant_directory:
             # A fresh executor for each half: a model that stays loaded would keep the first one's number of threads.
-            executor = self._executor(subject, variant, self._models.weights_digest)
-            try:
+            async with self._executor(subject, variant, self._models.weights_digest) as executor:
                 variant_runs = [
                     (together, *run)
                     # Batching changes results too, and miners run jobs alone as well as together.
                     for together in (1, min(TOGETHER, subject.offer.concurrency))
                     for run in await self._honest_runs(executor, subject, together, variant_directory)
                 ]
-            finally:
-                await executor.close()
             self._on_step(f"Comparing {subject.words} on {device.words}")
-            executor = self._executor(subject, device, self._models.weights_digest)
-            try:
+            async with self._executor(subject, device, self._models.weights_digest) as executor:
                 measurements = [
                     await self._audit(executor, subject, run, execution, variant_directory)
                     | {"variant": f"{variant.threads} threads, {together} together"}
                     for together, run, execution in variant_runs
                 ]
-            finally:
-                await executor.close()
         # After each variant, because a whole calibration may take a night.
         self._save(key, measurements)
         return measurements

@@ -114,9 +114,8 @@ class Efficiency(Bench):
         uuid = device.uuid or ""
         least, most, _ = await self._helper.range(uuid)
         limits = [most - (most - least) * step / (self._steps - 1) for step in range(self._steps)]
-        executor = self._executor(subject, device)
         scores = []
-        try:
+        async with self._executor(subject, device) as executor:
             # Loads the model, which is no part of any score.
             await self._round(executor, subject, number, directory)
             for limit in limits:
@@ -126,8 +125,6 @@ class Efficiency(Bench):
                 await self._round(executor, subject, number, directory)
                 scores.append(await self._score(executor, subject, number, directory, uuid, limit))
             await self._helper.restore(uuid)
-        finally:
-            await executor.close()
         gpu = next(gpu for gpu in self._gpus.last if gpu.uuid == uuid)
         return CardEfficiency(
             gpu=gpu.number,

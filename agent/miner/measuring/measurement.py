@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -91,8 +91,7 @@ class Measuring:
             data_directory.unlock()
 
     async def _probe(self) -> Capabilities:
-        gpus = Gpus(others=vulkan_cards(self._settings))
-        try:
+        with closing(Gpus(others=vulkan_cards(self._settings))) as gpus:
             machine = Machine(
                 self._settings,
                 gpus,
@@ -102,13 +101,12 @@ class Measuring:
                 probe_seconds=PROBE_SECONDS,
             )
             return await machine.probe()
-        finally:
-            gpus.close()
 
-    def _executor(
+    @asynccontextmanager
+    async def _executor(
         self, subject: MeasuredService, device: Device, digest: Digest | None = None
-    ) -> LocalExecutor:
-        """Return an executor that cannot choose another device."""
+    ) -> AsyncIterator[LocalExecutor]:
+        """Open an executor that cannot choose another device. Its children end with the block."""
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
             tools(self._settings, gpu=device.kind != "cpu"),
@@ -121,7 +119,10 @@ class Measuring:
         )
         # An interrupted measurement may have left a process that holds the GPU's memory.
         executor.end_orphans()
-        return executor
+        try:
+            yield executor
+        finally:
+            await executor.close()
 
     def _message(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 import structlog
@@ -49,28 +50,21 @@ class DemandAnswer(BaseModel, defer_build=True):
     models: list[_Asked]
 
 
+@dataclass(eq=False)
 class AutomaticModels:
     """The daemon runs `run`. `read_demand` returns the coordinator's answer or None, `unavailable` the models that would not run here."""
 
-    def __init__(
-        self,
-        settings: ModelChoiceSettings,
-        store: ModelStore,
-        limits: DownloadLimits,
-        provider: Models,
-        *,
-        services: Collection[str],
-        read_demand: Callable[[], Awaitable[Any]],
-        unavailable: Callable[[], Mapping[str, Mapping[str, str]]],
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._directory = ModelDirectory(store.models_dir)
-        self._limits = limits
-        self._provider = provider
-        self._services = services
-        self._read_demand = read_demand
-        self._unavailable = unavailable
+    settings: ModelChoiceSettings
+    store: ModelStore
+    limits: DownloadLimits
+    provider: Models
+    _: KW_ONLY
+    services: Collection[str]
+    read_demand: Callable[[], Awaitable[Any]]
+    unavailable: Callable[[], Mapping[str, Mapping[str, str]]]
+
+    def __post_init__(self) -> None:
+        self._directory = ModelDirectory(self.store.models_dir)
         self._reported: ModelChoice | None = None
         self.choice: ModelChoice | None = None
         """The latest one; None before the first."""
@@ -79,7 +73,7 @@ class AutomaticModels:
         """Choose at intervals until cancelled."""
         await asyncio.sleep(FIRST_SECONDS)
         while True:
-            if self._settings.auto == "off":
+            if self.settings.auto == "off":
                 # A loop of the daemon that ended would end the daemon.
                 await asyncio.sleep(ROUND_SECONDS)
                 continue
@@ -92,11 +86,11 @@ class AutomaticModels:
 
     def status(self) -> dict[str, Any] | None:
         """Return the latest choice for the daemon's status; None if the owner chooses."""
-        if self._settings.auto == "off":
+        if self.settings.auto == "off":
             return None
         choice = self.choice or ModelChoice("It has not been asked yet which models are needed.")
         return {
-            "auto": self._settings.auto,
+            "auto": self.settings.auto,
             "model": choice.model,
             "removals": list(choice.removals),
             "reason": choice.reason,
@@ -105,7 +99,7 @@ class AutomaticModels:
     async def _decide(self) -> bool:
         """Choose, and carry that out. Return whether there was a choice."""
         # One at a time: what arrives changes what the next one is worth.
-        if self._provider.arriving or (body := await self._read_demand()) is None:
+        if self.provider.arriving or (body := await self.read_demand()) is None:
             return False
         demand = DemandAnswer.model_validate(body)
         choice = await asyncio.to_thread(self._choose, demand)
@@ -117,10 +111,10 @@ class AutomaticModels:
                 model=choice.model,
                 reason=choice.reason,
                 removals=choice.removals,
-                only_shown=self._settings.auto == "show",
+                only_shown=self.settings.auto == "show",
             )
             self._reported = choice
-        if self._settings.auto == "on" and choice.model is not None:
+        if self.settings.auto == "on" and choice.model is not None:
             await self._carry_out(choice.model, choice)
         return True
 
@@ -128,26 +122,26 @@ class AutomaticModels:
         demand_by_model = {
             model.model: AskedFor(model.jobs, model.earned, model.waiting, model.miners, demand.days)
             for model in demand.models
-            if (entry := self._store.catalogue.get(model.model)) is not None
+            if (entry := self.store.catalogue.get(model.model)) is not None
             and entry.service == model.service_id
         }
-        unavailable = self._unavailable()
+        unavailable = self.unavailable()
         fetchable = [
             Fetchable(entry.name, entry.size or sum(file.size or 0 for file in entry.files))
-            for entry in list(self._store.catalogue.values())
+            for entry in list(self.store.catalogue.values())
             if entry.fetchable
             and entry.kind == "model"
-            and entry.service in self._services
+            and entry.service in self.services
             and entry.name not in unavailable.get(entry.service, {})
-            and not self._store.has(entry.name)
+            and not self.store.has(entry.name)
         ]
         # Before the first model, there may be no directory, whose disk could be asked.
-        self._store.models_dir.mkdir(parents=True, exist_ok=True)
-        stored = self._directory.stored(self._limits.pinned)
+        self.store.models_dir.mkdir(parents=True, exist_ok=True)
+        stored = self._directory.stored(self.limits.pinned)
         on_disk = [
             OnDisk(model.name, model.size, model.removable and self._is_old(model.name)) for model in stored
         ]
-        quota = self._limits.models_quota()
+        quota = self.limits.models_quota()
         free = self._directory.free() - RESERVE
         if quota is not None:
             free = min(free, quota - sum(model.size for model in stored))
@@ -158,25 +152,25 @@ class AutomaticModels:
             known_sizes,
             on_disk,
             free,
-            least_jobs=self._settings.least_jobs,
+            least_jobs=self.settings.least_jobs,
             may_remove=quota is not None,
         )
 
     def _is_old(self, name: str) -> bool:
         try:
             fetched_at = float(
-                json.loads((self._store.models_dir / name / FETCHED_MARK).read_bytes())["fetched_at"]
+                json.loads((self.store.models_dir / name / FETCHED_MARK).read_bytes())["fetched_at"]
             )
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return time.time() - fetched_at >= self._settings.least_days * 86_400
+        return time.time() - fetched_at >= self.settings.least_days * 86_400
 
     async def _carry_out(self, model: str, choice: ModelChoice) -> None:
         """Remove what goes, and then fetch. A model that is in use stays, and the next round decides again."""
         for name in choice.removals:
-            self._provider.command_removal(name)
+            self.provider.command_removal(name)
         for _ in range(60):
-            if not any(map(self._store.has, choice.removals)):
-                self._provider.command_fetch(model)
+            if not any(map(self.store.has, choice.removals)):
+                self.provider.command_fetch(model)
                 return
             await asyncio.sleep(1)

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -96,30 +96,22 @@ def limits(settings: Settings) -> DownloadLimits:
     )
 
 
+@dataclass(eq=False)
 class Downloads:
     """Fetches models of a store. `endpoint` replaces the address of the Hugging Face Hub."""
 
-    def __init__(
-        self,
-        store: ModelStore,
-        model_directory: ModelDirectory,
-        limits: DownloadLimits,
-        *,
-        endpoint: str | None = None,
-        retries: int = RETRIES,
-        first_delay: float = FIRST_DELAY,
-        meter: Meter | None = None,
-        traffic: Traffic | None = None,
-    ) -> None:
-        self._traffic = traffic or Traffic(NetworkSettings())
-        self._store = store
-        self._model_directory = model_directory
-        self._limits = limits
-        self._endpoint = endpoint
-        self._timeout = httpx.Timeout(limits.stall_seconds, connect=_CONNECT_SECONDS)
-        self._retries = retries
-        self._first_delay = first_delay
-        self._meter = meter or Meter(METRICS)
+    store: ModelStore
+    model_directory: ModelDirectory
+    limits: DownloadLimits
+    _: KW_ONLY
+    endpoint: str | None = None
+    retries: int = RETRIES
+    first_delay: float = FIRST_DELAY
+    meter: Meter = field(default_factory=lambda: Meter(METRICS))
+    traffic: Traffic = field(default_factory=lambda: Traffic(NetworkSettings()))
+
+    def __post_init__(self) -> None:
+        self._timeout = httpx.Timeout(self.limits.stall_seconds, connect=_CONNECT_SECONDS)
 
     async def fetch(self, name: str, on_progress: OnProgress, *, may_remove: bool = True) -> None:
         """Fetch a model, unless it is complete. The files of a cancelled fetch stay for the next attempt.
@@ -127,22 +119,22 @@ class Downloads:
         Waits for another program that fetches the same model. Without `may_remove` no other model is removed to free space.
         Raises `ModelUnknown`, `ModelUnavailable`, `OSError`.
         """
-        entry = self._store.entry(name)
+        entry = self.store.entry(name)
         # Before the lock: a complete model costs a job no wait for other programs.
-        if self._store.is_complete(name):
+        if self.store.is_complete(name):
             return
-        await self._traffic.poll()
-        require_downloads(self._traffic)
+        await self.traffic.poll()
+        require_downloads(self.traffic)
         if not entry.fetchable:
             raise ModelUnavailable(
                 f"The model {name!r} cannot be downloaded: its catalogue entry names neither a repository nor files. "
-                f"Copy it to {self._store.location(entry)}."
+                f"Copy it to {self.store.location(entry)}."
             )
         progress = _FetchProgress(on_progress)
-        partial = self._model_directory.partial(name)
-        with await self._model_directory.lock_exclusively(name, lambda: progress.poll(partial)):
+        partial = self.model_directory.partial(name)
+        with await self.model_directory.lock_exclusively(name, lambda: progress.poll(partial)):
             # Else another program has fetched it meanwhile.
-            if not self._store.is_complete(name):
+            if not self.store.is_complete(name):
                 try:
                     await self._fetch(entry, partial, progress, may_remove=may_remove)
                 finally:
@@ -153,30 +145,27 @@ class Downloads:
     @property
     def hindrance(self) -> str | None:
         """Why no model is downloaded at present, None if they are."""
-        return self._traffic.hindrance
+        return self.traffic.hindrance
 
     async def hold(self, name: str, on_progress: OnProgress) -> IO[bytes]:
         """Protect a model from being removed until the result is closed. Waits while it is being fetched or removed."""
         progress = _FetchProgress(on_progress)
-        return await self._model_directory.use(
-            name, lambda: progress.poll(self._model_directory.partial(name))
-        )
+        return await self.model_directory.use(name, lambda: progress.poll(self.model_directory.partial(name)))
 
     def is_partial(self, name: str) -> bool:
         """Whether only a part of the model has arrived."""
-        return self._model_directory.partial(name).exists()
+        return self.model_directory.partial(name).exists()
 
     def remove(self, name: str) -> bool:
         """Remove a model and its partial files. Blocking. Return False if it is in use or being fetched. Raises `OSError`."""
         return all(
-            self._model_directory.remove(stored)
-            for stored in (name, self._model_directory.partial(name).name)
+            self.model_directory.remove(stored) for stored in (name, self.model_directory.partial(name).name)
         )
 
     async def _fetch(
         self, entry: CatalogueEntry, partial: Path, progress: _FetchProgress, *, may_remove: bool
     ) -> None:
-        listing = await list_files(entry, self._endpoint)
+        listing = await list_files(entry, self.endpoint)
         async with httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client:
             # The sizes are needed before the first byte, to free the space once and not in the middle of a download.
             listing = await _with_sizes(listing, client)
@@ -189,16 +178,16 @@ class Downloads:
                 client,
                 listing.headers,
                 progress.file_has,
-                self._traffic,
-                retries=self._retries,
-                first_delay=self._first_delay,
+                self.traffic,
+                retries=self.retries,
+                first_delay=self.first_delay,
             )
             try:
                 digests = await _fetch_all(listing, partial, transfer, progress)
             except AccessDenied as error:
                 raise (error if entry.files else needs_token(entry)) from error
             finally:
-                self._meter.count(DOWNLOADED_BYTES, amount=max(0, size_of(partial) - size_before))
+                self.meter.count(DOWNLOADED_BYTES, amount=max(0, size_of(partial) - size_before))
         # The revision, not the branch: what was downloaded stays known after the repository has moved on.
         source = {"repository": None if entry.files else entry.repository, "revision": listing.revision}
         await undisturbed(lambda: self._put_in_place(entry.name, partial, source, digests))
@@ -210,21 +199,21 @@ class Downloads:
         _drop_changed(partial, listing.files)
         files = [asdict(file) for file in listing.files]
         # Two downloads at once would both count the same free space.
-        with self._model_directory.space_lock():
+        with self.model_directory.space_lock():
             # So that the files to come are not counted twice.
             write_plan(partial, files, total=None)
             self._free_space(name, max(0, (listing.total or 0) - size_of(partial)), may_remove=may_remove)
             write_plan(partial, files, total=listing.total)
 
     def _free_space(self, name: str, needed: int, *, may_remove: bool) -> None:
-        quota = self._limits.models_quota()
+        quota = self.limits.models_quota()
         # A model may come into use between the plan and its removal. The next plan then goes without it.
         for _ in range(_SPACE_ATTEMPTS):
-            stored = self._model_directory.stored(self._limits.pinned)
+            stored = self.model_directory.stored(self.limits.pinned)
             if not may_remove:
                 # What nobody has asked for yet must not drive out what jobs use.
                 stored = [replace(model, pinned=True) for model in stored]
-            free = self._model_directory.free()
+            free = self.model_directory.free()
             plan = plan_evictions(stored, needed, quota=quota, free=free - _RESERVE)
             if plan.lacking:
                 limit = (
@@ -234,10 +223,10 @@ class Downloads:
                 )
                 raise ModelUnavailable(
                     f"There is not enough space for the model {name!r}, which needs {_gib(needed)}: {_gib(plan.lacking)} are "
-                    f"missing. The disk of {self._model_directory.models_dir} has {_gib(free)} free{limit}. Remove models with "
+                    f"missing. The disk of {self.model_directory.models_dir} has {_gib(free)} free{limit}. Remove models with "
                     "'aitbc-agent models remove NAME', or free space on the disk."
                 )
-            removed = [self._model_directory.remove(name) for name in plan.removals]
+            removed = [self.model_directory.remove(name) for name in plan.removals]
             if all(removed):
                 if removed:
                     _log.info("models_removed", models=plan.removals, cause=f"space for {name}")
@@ -249,8 +238,8 @@ class Downloads:
     def _put_in_place(
         self, name: str, partial: Path, source: Mapping[str, Any], digests: Mapping[str, str]
     ) -> None:
-        target = self._store.models_dir / name
-        if self._store.has(name):
+        target = self.store.models_dir / name
+        if self.store.has(name):
             # The model is there in another engine's format, which this program did not fetch and so must not remove.
             for file in digests:
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
@@ -262,8 +251,8 @@ class Downloads:
             mark_fetched(partial, source)
             shutil.rmtree(target, ignore_errors=True)  # at most an empty directory
             partial.rename(target)
-            sync_directory(self._store.models_dir)
-        self._store.digests.add({target / file: digest for file, digest in digests.items()})
+            sync_directory(self.store.models_dir)
+        self.store.digests.add({target / file: digest for file, digest in digests.items()})
 
 
 class _FetchProgress:

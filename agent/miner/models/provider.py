@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import IO, Any, Final, Protocol
 
 import structlog
@@ -81,6 +81,7 @@ class Models(Protocol):
         """Fetch and remove models by command, until cancelled."""
 
 
+@dataclass(eq=False)
 class ModelProvider:
     """The models of a daemon, which runs `run`. `download` permits fetching missing ones.
 
@@ -88,22 +89,15 @@ class ModelProvider:
     unload it. `read_catalogue` returns the models that jobs may use, which the owner may change at any time.
     """
 
-    def __init__(
-        self,
-        store: ModelStore,
-        downloads: Downloads,
-        *,
-        download: bool,
-        on_change: Callable[[], None] = lambda: None,
-        release: Callable[[str], Awaitable[None]] | None = None,
-        read_catalogue: Callable[[], Mapping[str, CatalogueEntry]] | None = None,
-    ) -> None:
-        self._store = store
-        self._downloads = downloads
-        self._download = download
-        self._on_change = on_change
-        self._release = release
-        self._read_catalogue = read_catalogue
+    store: ModelStore
+    downloads: Downloads
+    _: KW_ONLY
+    download: bool
+    on_change: Callable[[], None] = lambda: None
+    release: Callable[[str], Awaitable[None]] | None = None
+    read_catalogue: Callable[[], Mapping[str, CatalogueEntry]] | None = None
+
+    def __post_init__(self) -> None:
         self._invalid = ""
         self._unloads: list[str] = []
         self._present: dict[str, list[str]] = {}
@@ -128,7 +122,7 @@ class ModelProvider:
         """
         self._resolve(model, adapters)
         async with AsyncExitStack() as stack:
-            base = None if model is None else self._store.entry(model).base
+            base = None if model is None else self.store.entry(model).base
             for name in [name for name in (base, model, *adapters) if name is not None]:
                 stack.enter_context(await self._hold(name, on_model))
             # Again, as an adapter may just have arrived.
@@ -136,25 +130,25 @@ class ModelProvider:
 
     def _resolve(self, model: str | None, adapters: Sequence[str]) -> Lent:
         """Return a job's models, on disk or not. Raises `ModelUnknown`."""
-        lent_adapters = {name: self._store.resolve(name, "adapter") for name in adapters}
+        lent_adapters = {name: self.store.resolve(name, "adapter") for name in adapters}
         if model is None:
             return Lent(None, lent_adapters)
-        resolved = self._store.resolve(model)
-        base = self._store.entry(model).base
+        resolved = self.store.resolve(model)
+        base = self.store.entry(model).base
         if base is None:
             return Lent(resolved, lent_adapters)
-        return Lent(self._store.resolve(base), {model: resolved, **lent_adapters})
+        return Lent(self.store.resolve(base), {model: resolved, **lent_adapters})
 
     @property
     def fetching_for_jobs(self) -> Mapping[str, Mapping[str, str]]:
         """The models that are being downloaded for a job or may not be downloaded at present, by service, with a reason why they are not available."""
         reasons: dict[str, dict[str, str]] = {}
-        hindrance = self._downloads.hindrance
-        for name, entry in self._store.catalogue.items() if hindrance is not None else ():
+        hindrance = self.downloads.hindrance
+        for name, entry in self.store.catalogue.items() if hindrance is not None else ():
             if entry.fetchable and name not in self.present.get(entry.service, ()):
                 reasons.setdefault(entry.service, {})[name] = hindrance or ""
         for name in self._jobs_fetching:
-            service = self._store.entry(name).service
+            service = self.store.entry(name).service
             reasons.setdefault(service, {})[name] = "It is being downloaded for a job."
         return reasons
 
@@ -164,8 +158,8 @@ class ModelProvider:
 
         # Another program may remove a model between its fetch and its protection.
         for _ in range(_ATTEMPTS):
-            held = await self._downloads.hold(name, on_progress)
-            if await asyncio.to_thread(self._store.has, name):
+            held = await self.downloads.hold(name, on_progress)
+            if await asyncio.to_thread(self.store.has, name):
                 return held
             held.close()
             await self._fetch(name, on_progress)
@@ -175,7 +169,7 @@ class ModelProvider:
         )
 
     async def _fetch(self, name: str, on_progress: OnProgress) -> None:
-        if not self._download:
+        if not self.download:
             raise ModelUnavailable(
                 f"The model {name!r} is not on this machine, and runners.model_download is off. Fetch it with "
                 f"'aitbc-agent models pull {name}'."
@@ -186,17 +180,17 @@ class ModelProvider:
             on_progress(received, total)
 
         # The server is what fails, not the model, so all models of a server share the memory of its failure.
-        source = self._store.entry(name).source
+        source = self.store.entry(name).source
         self._fail_if_unreachable(name, source)
         self._jobs_fetching[name] += 1
         # At once, so that the client sees why its job does not start, before the first byte arrives.
         report(0, None)
-        self._on_change()
+        self.on_change()
         if self._fetching_ahead is not None:
             # It continues later where it ended.
             self._fetching_ahead.cancel()
         try:
-            await self._downloads.fetch(name, report)
+            await self.downloads.fetch(name, report)
         except SourceUnreachable as error:
             # Without this, each of many waiting jobs would occupy a slot for the whole time limit, one after the other.
             self._unreachable[source] = (time.monotonic() + _UNREACHABLE_SECONDS, str(error))
@@ -204,7 +198,7 @@ class ModelProvider:
         finally:
             self._arriving.pop(name, None)
             self._jobs_fetching -= Counter((name,))
-            self._on_change()
+            self.on_change()
             self._wake.set()
 
     def _fail_if_unreachable(self, name: str, source: str) -> None:
@@ -221,15 +215,15 @@ class ModelProvider:
 
     def has(self, name: str) -> bool:
         """Whether the model is on disk."""
-        return self._store.has(name)
+        return self.store.has(name)
 
     def command_fetch(self, name: str) -> bool:
         """Fetch a model in advance. Return whether the command is settled: the model is on disk, or must not be fetched."""
-        entry = self._store.catalogue.get(name)
+        entry = self.store.catalogue.get(name)
         if entry is None or name in self.present.get(entry.service, ()):
             return True
-        if not self._download or not entry.fetchable:
-            _log.info("model_command_refused", model=name, download=self._download, fetchable=entry.fetchable)
+        if not self.download or not entry.fetchable:
+            _log.info("model_command_refused", model=name, download=self.download, fetchable=entry.fetchable)
             return True
         # The coordinator repeats the command with every heartbeat until it is settled.
         waits = name in self._commanded or self._failed.get(name, 0) > time.monotonic()
@@ -241,12 +235,12 @@ class ModelProvider:
 
     def command_removal(self, name: str) -> bool:
         """Remove a model as soon as no job uses it. Return whether the command is settled: it is removed, or must not be."""
-        entry = self._store.catalogue.get(name)
+        entry = self.store.catalogue.get(name)
         # A directory that the owner named belongs to them, and is never deleted.
         if entry is None or entry.path is not None:
             _log.info("model_removal_refused", model=name)
             return True
-        if not self._store.has(name) and not self._downloads.is_partial(name):
+        if not self.store.has(name) and not self.downloads.is_partial(name):
             return True
         # A fetch that is commanded after the removal must not wait for the pause of an earlier failure.
         self._failed.pop(name, None)
@@ -276,11 +270,6 @@ class ModelProvider:
         """The models on disk by service, as of the last poll."""
         return self._present
 
-    @property
-    def waiting(self) -> tuple[str, ...]:
-        """The models that were ordered and are not here yet, in the order in which they will be fetched."""
-        return tuple(self._commanded)
-
     async def run(self) -> None:
         """Poll the directory, and remove and fetch models by command, one at a time, until cancelled."""
         while True:
@@ -302,7 +291,7 @@ class ModelProvider:
             # An idle child may still have the file open, which would keep its space from being freed.
             await self._unload(name)
             try:
-                removed = await asyncio.to_thread(self._downloads.remove, name)
+                removed = await asyncio.to_thread(self.downloads.remove, name)
             except OSError as error:
                 _log.warning("model_not_removed", model=name, error=str(error))
                 # The coordinator repeats the command.
@@ -318,50 +307,48 @@ class ModelProvider:
 
     async def _refresh_catalogue(self) -> None:
         """Read the owner's catalogue. An invalid one leaves everything as it was."""
-        if self._read_catalogue is None:
+        if self.read_catalogue is None:
             return
         try:
-            catalogue = await asyncio.to_thread(self._read_catalogue)
+            catalogue = await asyncio.to_thread(self.read_catalogue)
         except ConfigurationError as error:
             if str(error) != self._invalid:
                 _log.warning("models_not_read", error=str(error))
             self._invalid = str(error)
             return
         self._invalid = ""
-        before = set(self._store.catalogue)
+        before = set(self.store.catalogue)
         bases = self._bases()
-        changed = self._store.replace(catalogue)
+        changed = self.store.replace(catalogue)
         # A model is loaded with all of its adapters.
         changed += [name for name, base in (bases ^ self._bases()) if name != base]
-        if changed or set(self._store.catalogue) != before:
-            _log.info("models_changed", models=len(self._store.catalogue), changed=changed)
+        if changed or set(self.store.catalogue) != before:
+            _log.info("models_changed", models=len(self.store.catalogue), changed=changed)
             # The next job loads it as its entry is now.
             for name in changed:
                 await self._unload(name)
 
     def _bases(self) -> set[tuple[str, str]]:
         """Return the name of each model that another one is based on, with that one's."""
-        return {
-            (entry.base, entry.name) for entry in self._store.catalogue.values() if entry.base is not None
-        }
+        return {(entry.base, entry.name) for entry in self.store.catalogue.values() if entry.base is not None}
 
     async def _unload(self, name: str) -> None:
-        if self._release is not None:
-            await self._release(name)
+        if self.release is not None:
+            await self.release(name)
 
     async def _poll(self) -> None:
         """Read which models are on disk."""
-        services = {entry.service for entry in self._store.catalogue.values()}
+        services = {entry.service for entry in self.store.catalogue.values()}
         digests = await asyncio.to_thread(
-            lambda: {service: self._store.on_disk(service) for service in sorted(services)}
+            lambda: {service: self.store.on_disk(service) for service in sorted(services)}
         )
         changed, self._present = digests != self._present, digests
         if changed:
-            self._on_change()
+            self.on_change()
 
     async def _fetch_ahead(self, name: str) -> None:
         fetching = asyncio.create_task(
-            self._downloads.fetch(
+            self.downloads.fetch(
                 name, lambda received, total: self._note(name, received, total), may_remove=False
             ),
             name=f"fetch-{name}",

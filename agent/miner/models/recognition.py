@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,10 +102,10 @@ def recognize(files: Collection[Path], context: int | None = None) -> Recognized
         return _pictures(tensors)
     if "model.bin" in names and any(name.startswith("vocabulary.") for name in names):
         size = sum(file.stat().st_size for file in files)
-        return _recognized(SPEECH, ("faster-whisper",), size + _GIB, size + _GIB)
+        return RecognizedModel(SPEECH, ("faster-whisper",), size + _GIB, size + _GIB, size + _GIB)
     if {"vocab.txt", "config.json"} <= names and any(name.startswith("encoder-model") for name in names):
         size = sum(file.stat().st_size for file in files)
-        return _recognized(SPEECH, ("onnx-asr",), size + _GIB, size + _GIB)
+        return RecognizedModel(SPEECH, ("onnx-asr",), size + _GIB, size + _GIB, size + _GIB)
     configuration = next((file for file in files if file.name == "config.json"), None)
     if tensors and configuration is not None:
         return _transformer(tensors, _read_json(configuration))
@@ -193,12 +194,6 @@ def require_adapter(file: Path, base: Path | None) -> None:
         )
 
 
-def _recognized(
-    service: str, engines: tuple[str, ...], memory: int, vram: int, **about: Any
-) -> RecognizedModel:
-    return RecognizedModel(service, engines, memory, vram, vram, **about)
-
-
 def _pictures(tensors: Sequence[Path]) -> RecognizedModel:
     """Return a pipeline of diffusers, whose weights are loaded in half precision on a GPU."""
     numbers = sum(_numbers(file) for file in tensors)
@@ -227,16 +222,11 @@ def _numbers(file: Path) -> int:
     try:
         with file.open("rb") as content:
             header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
-        return sum(_product(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        return sum(
+            math.prod(map(int, tensor["shape"])) for name, tensor in header.items() if name != "__metadata__"
+        )
     except (OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError):
         raise NotRecognized(f"{file} is damaged, or no safetensors file.") from None
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for side in shape:
-        product *= int(side)
-    return product
 
 
 def _read_json(file: Path) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -25,14 +25,13 @@ from agent.core.errors import AgentError
 from agent.core.values.quantities import gibibytes
 from agent.miner.energy.account import FILE_NAME
 from agent.miner.energy.history import History, Period
-from agent.miner.energy.profit import JOULES
+from agent.miner.energy.profit import JOULES, in_credits
 from agent.miner.identity import default_name
 from agent.miner.notices.delivery import Notice, NotSent, send
 from agent.miner.settings import MinerSettings
 from agent.miner.traffic import TRAFFIC_FILE, read_traffic
 from agent.sections import section_of
 from agent.settings import Settings
-from aitbc.figures import amounts
 from runners.awake import awake_seconds
 
 RECORD_FILE: Final = "days.json"
@@ -89,10 +88,10 @@ class OwnerSummary:
         codes = sorted(self.failures.items(), key=lambda item: -item[1])[:_SHOWN]
         reasons = ", ".join(f"{count} {code}" for code, count in codes)
         sentences = [
-            f"{self.first if self.first == self.last else f'{self.first} to {self.last}'}: earned {_credits(self.earned)} with {self.completed} jobs; "
+            f"{self.first if self.first == self.last else f'{self.first} to {self.last}'}: earned {in_credits(self.earned)} with {self.completed} jobs; "
             + (f"{failed} failed ({reasons})." if failed else "none failed."),
             f"Used {self.kwh:.3g} kWh"
-            + ("" if self.electricity is None else f" for {_credits(self.electricity)}")
+            + ("" if self.electricity is None else f" for {in_credits(self.electricity)}")
             + f" and {gibibytes(self.data)} of data.",
         ]
         if self.connected is not None and self.paused is not None:
@@ -102,10 +101,6 @@ class OwnerSummary:
         if len(self.versions) > 1:
             sentences.append(f"It was updated: {' → '.join(self.versions)}.")
         return " ".join(sentences)
-
-
-def _credits(amount: float) -> str:
-    return amounts.in_credits(f"{amount:.8f}")
 
 
 def read_summary(settings: Settings, first: date, last: date) -> OwnerSummary:
@@ -183,23 +178,19 @@ def due(records: RecordedDays, now: datetime, every: str, hour: int) -> tuple[da
     return last - timedelta(days=6 if every == "weekly" else 0), last
 
 
+@dataclass(eq=False)
 class Summaries:
     """The daemon runs `run`. `connected` and `paused` return whether the miner is."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        connected: Callable[[], bool],
-        paused: Callable[[], bool],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._settings = settings
-        self._miner = section_of(settings, MinerSettings)
-        self._path = settings.data_dir.absolute() / "miner" / RECORD_FILE
-        self._connected = connected
-        self._paused = paused
-        self._clock = clock
+    settings: Settings
+    _: KW_ONLY
+    connected: Callable[[], bool]
+    paused: Callable[[], bool]
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self._miner = section_of(self.settings, MinerSettings)
+        self._path = self.settings.data_dir.absolute() / "miner" / RECORD_FILE
         self._records = RecordedDays()
         self._saved_at = float("-inf")
 
@@ -218,11 +209,11 @@ class Summaries:
 
     def _note(self, seconds: float) -> None:
         day = self._records.days.setdefault(
-            f"{datetime.fromtimestamp(self._clock(), UTC):%Y-%m-%d}", DayRecord()
+            f"{datetime.fromtimestamp(self.clock(), UTC):%Y-%m-%d}", DayRecord()
         )
-        if self._connected():
+        if self.connected():
             day.connected += seconds
-            day.paused += seconds if self._paused() else 0.0
+            day.paused += seconds if self.paused() else 0.0
         if __version__ not in day.versions:
             day.versions = [*day.versions, __version__]
         if time.monotonic() - self._saved_at >= _SAVE_SECONDS:
@@ -230,7 +221,7 @@ class Summaries:
 
     async def send_due(self) -> None:
         """Send the summary that is due, if any. One that cannot be sent is sent again at the next round."""
-        notices, now = self._miner.notices, datetime.fromtimestamp(self._clock())  # noqa: DTZ006 - of the owner's morning
+        notices, now = self._miner.notices, datetime.fromtimestamp(self.clock())  # noqa: DTZ006 - of the owner's morning
         if self._records.sent_until is None:
             # The first summary is of the first whole day or week.
             self._records.sent_until = str(now.date() - timedelta(days=1))
@@ -239,13 +230,13 @@ class Summaries:
         if period is None or (notices.webhook is None and not notices.command):
             return
         try:
-            summary = await asyncio.to_thread(read_summary, self._settings, *period)
+            summary = await asyncio.to_thread(read_summary, self.settings, *period)
         except (AgentError, sqlite3.Error) as error:
             _log.warning("summary_not_made", error=str(error))
             return
         machine = self._miner.name or default_name(self._path.parent)
         try:
-            await send(Notice("summary", summary.text(), machine, None, self._clock()), notices)
+            await send(Notice("summary", summary.text(), machine, None, self.clock()), notices)
         except NotSent:
             return
         self._records.sent_until = summary.last

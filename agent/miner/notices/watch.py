@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,33 +37,26 @@ _HOUR: Final = 3600
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class Notices:
     """The daemon runs `run`, which returns at once if the settings name no way to send. `idle` returns how the last hour was spent."""
 
-    def __init__(
-        self,
-        directory: Path,
-        settings: MinerSettings,
-        *,
-        gpus: GpuReadings,
-        link: CoordinatorLink,
-        pauses: Pauses,
-        workload: Workload,
-        idle: Callable[[], list[dict[str, Any]]],
-        selftest: LatestSelftest,
-        updates: UpdateReport | None = None,
-    ) -> None:
-        self._path = directory / FILE_NAME
-        self._settings = settings.notices
-        self._machine = settings.name or default_name(directory)
-        self._gpus = gpus
-        self._link = link
-        self._pauses = pauses
-        self._workload = workload
-        self._idle = idle
-        self._selftest = selftest
-        self._updates = updates
-        self._known = {gpu.uuid: gpu for gpu in gpus.last}
+    directory: Path
+    settings: MinerSettings
+    _: KW_ONLY
+    gpus: GpuReadings
+    link: CoordinatorLink
+    pauses: Pauses
+    workload: Workload
+    idle: Callable[[], list[dict[str, Any]]]
+    selftest: LatestSelftest
+    updates: UpdateReport | None = None
+
+    def __post_init__(self) -> None:
+        self._path = self.directory / FILE_NAME
+        self._notices = self.settings.notices
+        self._machine = self.settings.name or default_name(self.directory)
+        self._known = {gpu.uuid: gpu for gpu in self.gpus.last}
         self._completed = 0
         self._retry_at = 0.0
         self._saved_at = 0.0
@@ -70,7 +64,7 @@ class Notices:
     @property
     def wanted(self) -> bool:
         """Whether the settings name a way to send notices."""
-        return self._settings.webhook is not None or bool(self._settings.command)
+        return self._notices.webhook is not None or bool(self._notices.command)
 
     async def run(self) -> None:
         """Look and send until cancelled."""
@@ -91,7 +85,7 @@ class Notices:
         conditions = list(self._conditions(state))
         now = time.time()
         state = state.seen(conditions, now)
-        settings = self._settings
+        settings = self._notices
         quiet = settings.quiet_hours * _HOUR
         if time.monotonic() >= self._retry_at:
             for condition in state.due(conditions, now, hold=settings.hold_seconds, quiet=quiet):
@@ -106,15 +100,14 @@ class Notices:
 
     async def _sent(self, condition: Condition) -> bool:
         try:
-            await send(self._notice(condition), self._settings)
+            gpu = condition.subject or None
+            notice = Notice(condition.kind, condition.text, self._machine, gpu, time.time())
+            await send(notice, self._notices)
         except NotSent:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             return False
-        _log.info("notice_sent", notice_event=condition.kind, gpu=condition.subject or None)
+        _log.info("notice_sent", notice_event=condition.kind, gpu=gpu)
         return True
-
-    def _notice(self, condition: Condition) -> Notice:
-        return Notice(condition.kind, condition.text, self._machine, condition.subject or None, time.time())
 
     async def ended(self, error: BaseException) -> None:
         """Notify that the miner has ended because of an error, such as a coordinator that refuses it."""
@@ -125,43 +118,43 @@ class Notices:
     # Conditions -------------------------------------------------------------------------------------------------------
 
     def _conditions(self, state: NoticeState) -> Iterator[Condition]:
-        present = {gpu.uuid: gpu for gpu in self._gpus.last}
+        present = {gpu.uuid: gpu for gpu in self.gpus.last}
         self._known |= present
         for uuid, gpu in self._known.items():
             if uuid not in present:
-                yield Condition("gpu_lost", uuid, f"{_words(gpu)} is lost. {self._gpus.reason or _LOST}")
+                yield Condition("gpu_lost", uuid, f"{_words(gpu)} is lost. {self.gpus.reason or _LOST}")
             else:
-                yield from _of_card(present[uuid], self._settings)
-        if self._link.refusal is not None:
+                yield from _of_card(present[uuid], self._notices)
+        if self.link.refusal is not None:
             yield Condition(
-                "miner_withdrawn", "", f"The coordinator gives this miner no jobs: {self._link.refusal}"
+                "miner_withdrawn", "", f"The coordinator gives this miner no jobs: {self.link.refusal}"
             )
-        advice, coordinator = self._link.version_advice, self._link.coordinator_version
+        advice, coordinator = self.link.version_advice, self.link.coordinator_version
         # One that is older by less goes on getting jobs after the next update, too.
         if advice is not None and coordinator is not None and standing(__version__, coordinator) == "ending":
             yield Condition("agent_outdated", "", advice)
-        tested = self._selftest.report
+        tested = self.selftest.report
         if tested is not None and not tested.passed:
             problems = " ".join(tested.problems())
             text = f"The machine failed its self-test: {problems} `aitbc-agent selftest` says what to do."
             yield Condition("selftest_failed", "", text)
-        if self._updates is not None:
-            for kind, text in self._updates.notices():
+        if self.updates is not None:
+            for kind, text in self.updates.notices():
                 yield Condition(kind, "", text)
-        hours = self._settings.idle_hours
+        hours = self._notices.idle_hours
         if hours is not None and state.idle_seconds >= hours * _HOUR:
             yield Condition("earns_nothing", "", self._nothing(hours))
 
     def _idle_seconds(self, before: float, seconds: float) -> float:
         """Return for how long no job has been completed, without the time in which the owner wanted none."""
-        completed, self._completed = self._completed, self._workload.completed
-        if self._workload.completed > completed:
+        completed, self._completed = self._completed, self.workload.completed
+        if self.workload.completed > completed:
             return 0.0
-        pause = self._pauses.now.miner
+        pause = self.pauses.now.miner
         return before if pause is not None and pause.cause.resumable else before + seconds
 
     def _nothing(self, hours: float) -> str:
-        reasons = ", ".join(f"{use['reason']} {use['share']:.0%}" for use in self._idle()[:3])
+        reasons = ", ".join(f"{use['reason']} {use['share']:.0%}" for use in self.idle()[:3])
         return (
             f"It has completed no job for {hours:g} hours. The last hour: {reasons}. "
             "`aitbc-agent status` shows which services and models are offered; lower prices or more models bring more jobs."

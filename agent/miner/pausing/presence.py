@@ -101,17 +101,13 @@ class Presence:
 
 def on_battery(supplies: Path) -> bool:
     """Return whether a battery or UPS powers the machine. Those of mice and headphones do not."""
-    states: dict[str, list[str]] = {"battery": [], "online": []}
-    for supply in sorted(supplies.glob("*")):
-        if _text(supply / "scope") == "Device":
-            continue
-        if _text(supply / "type") in {"Battery", "UPS"}:
-            states["battery"].append(_text(supply / "status"))
-        else:
-            states["online"].append(_text(supply / "online"))
-    return "Discharging" in states["battery"] and not any(
-        online not in {"", "0"} for online in states["online"]
+    of_machine = [path for path in supplies.glob("*") if _text(path / "scope") != "Device"]
+    batteries = [path for path in of_machine if _text(path / "type") in {"Battery", "UPS"}]
+    is_discharging = any(_text(battery / "status") == "Discharging" for battery in batteries)
+    is_plugged_in = any(
+        _text(path / "online") not in {"", "0"} for path in of_machine if path not in batteries
     )
+    return is_discharging and not is_plugged_in
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,33 +35,35 @@ _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class CheckpointUploads:
     """Stores the checkpoints of one run at the coordinator. `output` is the run's output directory."""
 
-    def __init__(self, link: CoordinatorLink, lease: Lease, output: Path) -> None:
-        self._link = link
-        self._lease = lease
-        self._output = output
+    link: CoordinatorLink
+    lease: Lease
+    output: Path
+
+    def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(_MAX_UPLOADS)
 
     async def upload(self, reference: FileReference) -> bool:
         """Upload a checkpoint, and return whether the coordinator has it. Without it, a miner that takes over the job repeats more of the work."""
         try:
             async with self._slots:
-                artifact = await asyncio.to_thread(hash_output, reference, self._output)
-                stored, _ = await self._link.upload(
+                artifact = await asyncio.to_thread(hash_output, reference, self.output)
+                stored, _ = await self.link.upload(
                     artifact.path,
                     artifact.media_type,
                     artifact.size,
                     artifact_id=artifact.artifact_id,
-                    lease=self._lease.key,
+                    lease=self.lease.key,
                 )
                 event = {"kind": "output", "data": {**artifact.to_wire(), "extra": reference.extra}}
-                body = {"fence": self._lease.fence, "events": [event]}
-                status, _ = await self._link.call("events", self._lease.job_id, body)
+                body = {"fence": self.lease.fence, "events": [event]}
+                status, _ = await self.link.call("events", self.lease.job_id, body)
                 return max(stored, status) < _FAILED
         except (OSError, ProtocolError, Unreachable) as error:
-            _log.info("checkpoint_not_uploaded", job_id=self._lease.job_id, error=str(error))
+            _log.info("checkpoint_not_uploaded", job_id=self.lease.job_id, error=str(error))
         return False
 
 

@@ -39,18 +39,7 @@ class Use(StrEnum):
     NO_JOB = "no jobs for this machine"
 
 
-PAUSED: Final = {
-    PauseCause.HAND: Use.HAND,
-    PauseCause.SCHEDULE: Use.SCHEDULE,
-    PauseCause.TEST: Use.TEST,
-    PauseCause.FAULT: Use.FAULT,
-    PauseCause.OWNER: Use.OWNER,
-    PauseCause.PROGRAM: Use.PROGRAM,
-    PauseCause.BATTERY: Use.BATTERY,
-    PauseCause.DATA: Use.DATA,
-    PauseCause.TEMPERATURE: Use.TEMPERATURE,
-    PauseCause.POWER: Use.POWER,
-}
+PAUSED: Final = {cause: Use(f"paused {cause}") for cause in PauseCause}
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ async def fetch(
             elif match := _ARTIFACT.fullmatch(reference):
                 await _fetch_artifact(f"sha256:{match[1]}", sink, artifacts)
                 # The reference names the content, so the coordinator's bytes can be checked as well as anyone's.
-                sink.expect(match[1])
+                sink.expected = match[1]
             else:
                 await _fetch_address(reference, sink, limits, network or internet())
             return await sink.finish()
@@ -125,7 +125,7 @@ class _Sink:
         self._complete = False
         self._limit = limit
         self._size = 0
-        self._expected: str | None = None
+        self.expected: str | None = None
         self._hash = hashlib.sha256()
         self._buffer = bytearray()
 
@@ -159,16 +159,12 @@ class _Sink:
         if len(self._buffer) >= _BUFFER:
             await self._flush()
 
-    def expect(self, sha256: str) -> None:
-        """Set the expected digest, which `finish` checks."""
-        self._expected = sha256
-
     async def finish(self) -> FetchedFile:
         await self._flush()
         self._file.close()
         digest = self._hash.hexdigest()
         # An input that differs from its digest would make a signed statement about other data than the client's.
-        if self._expected not in (None, digest):
+        if self.expected not in (None, digest):
             raise InputUnavailable("The content that the coordinator sent does not match the artifact's id.")
         self._complete = True
         return FetchedFile(self._target, digest, self._size)

@@ -88,8 +88,9 @@ def collect(outcome: Done, output: Path) -> Collected:
     artifacts: list[OutboxArtifact] = []
 
     def hashed(reference: FileReference) -> Mapping[str, Any]:
-        artifacts.append(hash_output(reference, output))
-        return _described(artifacts[-1])
+        artifact = hash_output(reference, output)
+        artifacts.append(artifact)
+        return {**artifact.to_wire(), "url": f"/v1/artifacts/{artifact.artifact_id}"}
 
     try:
         results = replace_files(outcome.results, hashed)
@@ -224,16 +225,6 @@ def _bounded(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
     if evidence is None or len(json.dumps(evidence)) > MAX_EVIDENCE:
         return None
     return evidence
-
-
-def _described(artifact: OutboxArtifact) -> Mapping[str, Any]:
-    return {
-        "artifact_id": artifact.artifact_id,
-        "url": f"/v1/artifacts/{artifact.artifact_id}",
-        "media_type": artifact.media_type,
-        "size": artifact.size,
-        "name": artifact.name,
-    }
 
 
 def _number(units: Decimal) -> int | float:

@@ -324,13 +324,10 @@ class JobRun:
 
     def _make_directories(self) -> None:
         self._directory.mkdir(parents=True)
-        resources = {
-            "output": True,
-            "work": True,
-            "inputs": self.lease.spec.files,
-            "checkpoints": self.lease.checkpoints,
-        }
-        for name in (name for name, content in resources.items() if content):
+        names = ["output", "work"]
+        names += ["inputs"] if self.lease.spec.files else []
+        names += ["checkpoints"] if self.lease.checkpoints else []
+        for name in names:
             (self._directory / name).mkdir()
 
     async def _run_in_child(

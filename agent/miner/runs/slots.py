@@ -11,6 +11,7 @@ import operator
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -49,6 +50,7 @@ _USES: Final = {
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class Workload:
     """Accepts leases while there is free capacity, from `open` to `end`. `slots`, `max_outbox` and `max_downloads` are limits.
 
@@ -58,19 +60,19 @@ class Workload:
     or ends a pause.
     """
 
-    def __init__(
-        self, parts: RunDependencies, pauses: Pauses, *, slots: int, max_outbox: int, max_downloads: int
-    ) -> None:
-        self._parts = parts
-        self._pauses = pauses
-        self._slots = slots
-        self._max_outbox = max_outbox
-        self._max_downloads = max_downloads
+    parts: RunDependencies
+    pauses: Pauses
+    _: KW_ONLY
+    slots: int
+    max_outbox: int
+    max_downloads: int
+
+    def __post_init__(self) -> None:
         self._changed = asyncio.Event()
         self._admitting: list[JobRun] = []
         self._finished: deque[dict[str, Any]] = deque(maxlen=MAX_FINISHED)
         self._faults = FaultGuard()
-        self._malformed = MalformedLeases(parts.outbox, parts.background)
+        self._malformed = MalformedLeases(self.parts.outbox, self.parts.background)
         self._runs: dict[tuple[str, int], tuple[JobRun, asyncio.Task[None]]] = {}
         self._open = False
         self._connected = False
@@ -95,30 +97,30 @@ class Workload:
 
     def update(self) -> None:
         """Announce the free capacity to the coordinator."""
-        free = self._capacity() if self._accepts() else FreeCapacity(0, {}, {})
+        free = self._capacity(self._occupying()) if self._accepts() else FreeCapacity(0, {}, {})
         batch_capacity = [
             {"service": service, "model": model, "free": count}
             for (service, model), count in free.batch_capacity.items()
         ]
-        self._parts.link.set_slots(free.slots, batch_capacity)
+        self.parts.link.set_slots(free.slots, batch_capacity)
         # Wakes all that wait, then replaces the event, so that none of them misses the next change.
         self._changed.set()
         self._changed = asyncio.Event()
 
     def free_slots(self) -> int:
         """Return how many more jobs can start, besides those that join a batch."""
-        return self._capacity().slots if self._accepts() else 0
+        return self._capacity(self._occupying()).slots if self._accepts() else 0
 
     def _accepts(self) -> bool:
         """Whether leases are accepted."""
-        full = len(self._parts.outbox) >= self._max_outbox
+        full = len(self.parts.outbox) >= self.max_outbox
         return self._open and not full and self.pause_reason() is None
 
-    def _capacity(self) -> FreeCapacity:
-        """Return the free capacity, after runs that have no device yet."""
-        working = self._parts.executor.working()
-        batches = [run.batch for run in self._occupying()]
-        return self._beside(working, self._free(working), self._pauses.now.devices, batches)
+    def _capacity(self, runs: Sequence[JobRun]) -> FreeCapacity:
+        """Return the free capacity, after those of these runs that have no device yet."""
+        working = self.parts.executor.working()
+        batches = [run.batch for run in runs]
+        return self._beside(working, self._free(working), self.pauses.now.devices, batches)
 
     def _beside(
         self, working: Sequence[Working], slots: int, paused: Collection[str], batches: Sequence[Batch]
@@ -131,7 +133,7 @@ class Workload:
             # A job may join a batch on a GPU that is not paused only; the paused one finishes what it has.
             if not set(child.devices) & set(paused):
                 batch_capacity[child.service, child.model] += child.capacity - child.runs
-        concurrency = {service: offer.concurrency for service, offer in self._parts.services.items()}
+        concurrency = {service: offer.concurrency for service, offer in self.parts.services.items()}
         free = FreeCapacity(slots, batch_capacity, concurrency)
         for batch in (Counter(batches) - on_device).elements():
             free.reserve(*batch)
@@ -139,28 +141,28 @@ class Workload:
 
     def _free(self, working: Sequence[Working]) -> int:
         """Return the free slots of devices that are not paused."""
-        now = self._pauses.now
+        now = self.pauses.now
         if now.miner is not None:
             return 0
         # Every paused GPU takes its share of the slots away, even if the owner allows more jobs than there are GPUs.
-        slots = min(self._slots, self._per_card * (max(1, self._pauses.cards) - len(now.gpus)))
+        slots = min(self.slots, self._per_card * (max(1, self.pauses.cards) - len(now.gpus)))
         device_counts = [len(child.devices) for child in working]
         used_there = sum(len(set(child.devices) - now.devices) for child in working)
-        free = self._parts.executor.free()
+        free = self.parts.executor.free()
         return max(
             0,
-            min(slots - used_there, self._slots - sum(device_counts), self._slots if free is None else free),
+            min(slots - used_there, self.slots - sum(device_counts), self.slots if free is None else free),
         )
 
     @property
     def _per_card(self) -> int:
-        return -(-self._slots // max(1, self._pauses.cards))
+        return -(-self.slots // max(1, self.pauses.cards))
 
     def _occupying(self) -> list[JobRun]:
         """Return the runs that occupy capacity: all but the first few whose model is being downloaded."""
         runs = [run for run, _ in self._runs.values()]
         # Only so many, or leases for models that are not here would pile up without limit.
-        downloading = [run for run in runs if run.stage == "downloading"][: self._max_downloads]
+        downloading = [run for run in runs if run.stage == "downloading"][: self.max_downloads]
         return [run for run in runs if run not in downloading]
 
     def downloading(self) -> None:
@@ -183,33 +185,31 @@ class Workload:
     def _has_capacity_for(self, run: JobRun) -> bool:
         """Return whether there is capacity for one more run, after those that have it and those that have waited longer."""
         later = self._admitting[self._admitting.index(run) :]
-        earlier = [other_run.batch for other_run in self._occupying() if other_run not in later]
-        working = self._parts.executor.working()
-        free = self._beside(working, self._free(working), self._pauses.now.devices, earlier)
-        return free.reserve(*run.batch)
+        earlier = [other_run for other_run in self._occupying() if other_run not in later]
+        return self._capacity(earlier).reserve(*run.batch)
 
     def pause_reason(self) -> str | None:
         """Return why no leases are accepted despite free slots, for the owner; None if they are accepted."""
-        return self._pauses.reason()
+        return self.pauses.reason()
 
     def paused_services(self) -> dict[str, str]:
         """Return the services that accept no leases because of the machine, and the reasons."""
         paused = self._faults.paused(time.monotonic())
-        return {service: paused[service] for service in self._parts.services if service in paused}
+        return {service: paused[service] for service in self.parts.services if service in paused}
 
     def moment(self) -> Moment:
         """Return the current use of the slots."""
-        working = self._parts.executor.working()
+        working = self.parts.executor.working()
         occupying = self._occupying()
         batches = [run.batch for run in occupying]
         # Pauses are left out here: a paused slot is idle for a reason of its own, which is reported beside this.
-        free = self._beside(working, max(0, self._slots - len(working)), (), batches)
+        free = self._beside(working, max(0, self.slots - len(working)), (), batches)
         return Moment(
-            slots=self._slots,
+            slots=self.slots,
             free=free.slots,
             stages=[_USES[run.stage] for run in occupying],
             barrier=self._barrier(),
-            paused=[pause.cause for pause in self._pauses.now.gpus.values()],
+            paused=[pause.cause for pause in self.pauses.now.gpus.values()],
             per_card=self._per_card,
         )
 
@@ -217,23 +217,22 @@ class Workload:
         """Return why no leases are accepted at all, None if they are."""
         if not self._open:
             return Use.STOPPING if self._ending else Use.STARTING
-        if self._pauses.now.miner is not None:
-            return PAUSED[self._pauses.now.miner.cause]
-        if self._parts.link.connection == "offline":
+        if self.pauses.now.miner is not None:
+            return PAUSED[self.pauses.now.miner.cause]
+        if self.parts.link.connection == "offline":
             return Use.OFFLINE if self._connected else Use.STARTING
         # Before the first answer a miner is starting, and only afterwards can it be offline.
         self._connected = True
-        if len(self._parts.outbox) >= self._max_outbox:
+        if len(self.parts.outbox) >= self.max_outbox:
             return Use.OUTBOX
-        services = self._parts.services
+        services = self.parts.services
         return Use.COOLING_DOWN if services and len(self.paused_services()) == len(services) else None
 
     def pauses_changed(self) -> None:
         """Hand back the leases of runs that have no device yet and for which no capacity is left."""
-        working = self._parts.executor.working()
-        free = self._beside(working, self._free(working), self._pauses.now.devices, ())
+        free = self._capacity(())
         occupying = (
-            self._occupying() if self._pauses.now.miner is None else [run for run, _ in self._runs.values()]
+            self._occupying() if self.pauses.now.miner is None else [run for run, _ in self._runs.values()]
         )
 
         def has_no_capacity(run: JobRun) -> bool:
@@ -268,7 +267,7 @@ class Workload:
             # Set before the cancellation, since the task may end as soon as it is cancelled.
             self._runs[key][0].outcome = "handed back"
             task.cancel()
-            self._parts.background.spawn(self._release_ended(key, task), f"release-{key[0]}")
+            self.parts.background.spawn(self._release_ended(key, task), f"release-{key[0]}")
         return len(chosen)
 
     async def _release_ended(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
@@ -284,16 +283,20 @@ class Workload:
         self.update()
 
     def _accept(self, lease: Lease) -> None:
-        if lease.key in self._runs or lease.key in self._parts.outbox:
+        if lease.key in self._runs or lease.key in self.parts.outbox:
             return  # sent twice
         reach("miner.lease_received")
         paused = lease.service in self.paused_services()
-        if not self._open or paused or not self._capacity().reserve(lease.service, lease.spec.model):
+        if (
+            not self._open
+            or paused
+            or not self._capacity(self._occupying()).reserve(lease.service, lease.spec.model)
+        ):
             # e.g. one that was on its way when a pause began
-            reason = "no free slot" if self._pauses.now.miner is None else "paused"
-            self._parts.background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")
+            reason = "no free slot" if self.pauses.now.miner is None else "paused"
+            self.parts.background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")
             return
-        run = JobRun(lease, self._parts, self)
+        run = JobRun(lease, self.parts, self)
         task = asyncio.create_task(run.run(), name=f"run-{lease.job_id}")
         self._runs[lease.key] = (run, task)
         task.add_done_callback(lambda task: self._ended(run, task))
@@ -331,7 +334,7 @@ class Workload:
         With running ones, a coordinator that has forgotten the session's token costs no work.
         """
         running = [{"job_id": job_id, "fence": fence} for job_id, fence in self._runs]
-        return [*running, *self._parts.outbox.holding()]
+        return [*running, *self.parts.outbox.holding()]
 
     def states(self) -> list[dict[str, Any]]:
         """Return the leases and their progress, for a heartbeat.
@@ -348,7 +351,7 @@ class Workload:
             }
             for (job_id, fence), (run, _) in self._runs.items()
         ]
-        return [*running, *({**lease, "progress": 100.0} for lease in self._parts.outbox.holding())]
+        return [*running, *({**lease, "progress": 100.0} for lease in self.parts.outbox.holding())]
 
     async def finish(self) -> None:
         """Accept no more leases, and wait until the running jobs have ended, however long they take."""
@@ -390,13 +393,13 @@ class Workload:
         _log.info("lease_released", job_id=job_id, fence=fence, reason=reason)
         body = {"fence": fence, "reason": reason}
         try:
-            await self._parts.link.call("release", job_id, body, limit=_RELEASE_SECONDS)
+            await self.parts.link.call("release", job_id, body, limit=_RELEASE_SECONDS)
         except Unreachable as error:
             _log.warning("lease_not_released", job_id=job_id, fence=fence, error=str(error))
 
     def _ended(self, run: JobRun, task: asyncio.Task[None]) -> None:
         self._runs.pop(run.lease.key, None)
-        self._parts.energy.ended(run.ended())
+        self.parts.energy.ended(run.ended())
         self.completed += run.outcome == "completed"
         self.machine_faults += run.machine_fault
         self._finished.append({**self._describe(run), "outcome": run.outcome, "ended_at": time.time()})

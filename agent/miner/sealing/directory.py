@@ -21,7 +21,7 @@ class MemoryDirectory:
     reason: str | None = None
 
 
-def find(parent: Path, data_dir: Path, mounts: Path = MOUNTS) -> MemoryDirectory:
+def find(parent: Path, data_dir: Path, mounts: Path | None = None) -> MemoryDirectory:
     """Return the directory of this agent below `parent`, without creating it.
 
     Agents on one machine have different ones, since each removes what is in its own when it starts.
@@ -52,11 +52,11 @@ def create(directory: Path) -> None:
         directory.chmod(0o700)
 
 
-def file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
-    """Return the type of the file system that a path is on, such as "tmpfs"; None if that is unknown."""
+def file_system(path: Path, mounts: Path | None = None) -> str | None:
+    """Return the type of the file system that a path is on, such as "tmpfs"; None if that is unknown. `mounts` replaces `MOUNTS`."""
     target, best, kind = path.resolve(), -1, None
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     for line in lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +12,10 @@ import orjson
 import structlog
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from agent.atomic_file import replace_file
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
-from agent.miner.identity import Identity, read_private, replace_private
+from agent.miner.identity import Identity, read_private
 from aitbc.canonical import b64decode, b64encode
 from aitbc.dsse import sign_envelope
 from aitbc.errors import FormatError
@@ -47,33 +48,31 @@ class _KeyPair:
         return key_id(self.public)
 
 
+@dataclass(eq=False)
 class SealingKeys:
     """The key pairs, the newest first. A new one is made when the newest is `rotate_days` old; the others open jobs until they expire."""
 
-    def __init__(
-        self,
-        directory: Path,
-        identity: Identity,
-        *,
-        rotate_days: float,
-        grace_days: float,
-        attestation: tuple[str, Attestation],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    directory: Path
+    identity: Identity
+    _: KW_ONLY
+    rotate_days: float
+    grace_days: float
+    attestation: tuple[str, Attestation]
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
         """Read the file, or make the first key. Raises `ConfigurationError`."""
-        self._path = directory / FILE
-        self._identity = identity
-        self._rotate = rotate_days * DAY
-        self._grace = grace_days * DAY
-        self._attestation_type, self._attestation = attestation
-        self._clock = clock
+        self._path = self.directory / FILE
+        self._rotate = self.rotate_days * DAY
+        self._grace = self.grace_days * DAY
+        self._attestation_type, self._attestation = self.attestation
         self._signed: dict[tuple[str, str], dict[str, Any]] = {}
         self._pairs = self._read()
         self.refresh()
 
     def refresh(self) -> None:
         """Make a new key if the newest is old enough, and delete expired ones. Raises `ConfigurationError`."""
-        now = self._clock()
+        now = self.clock()
         # One slot stays free for a new key, since the coordinator accepts only so many.
         pairs = [pair for pair in self._pairs if pair.expires_at > now][: MAX_KEYS - 1]
         if not pairs or now - pairs[0].created_at >= self._rotate:
@@ -86,7 +85,7 @@ class SealingKeys:
 
     def find(self, identifier: str) -> X25519PrivateKey | None:
         """Return the private key with this id, None if there is none or it has expired."""
-        now = self._clock()
+        now = self.clock()
         usable = (pair for pair in self._pairs if pair.id == identifier and pair.expires_at > now)
         chosen = next(usable, None)
         return None if chosen is None else chosen.private
@@ -102,23 +101,23 @@ class SealingKeys:
         # An attestation may take the hardware a second, and this is part of every heartbeat.
         if (pair.id, origin) not in self._signed:
             key = EncryptionKey(
-                miner_id=self._identity.miner_id,
+                miner_id=self.identity.miner_id,
                 key_id=pair.id,
                 public_key=pair.public,
                 created_at=format_time(pair.created_at),
                 expires_at=format_time(pair.expires_at),
                 origin=origin,
             )
-            nonce = nonce_of(self._identity.public_key, job_id=None, key_id=pair.id)
+            nonce = nonce_of(self.identity.public_key, job_id=None, key_id=pair.id)
             self._signed[pair.id, origin] = {
-                "envelope": sign_envelope(PAYLOAD_TYPE, key.to_payload(), self._identity.signing_key),
+                "envelope": sign_envelope(PAYLOAD_TYPE, key.to_payload(), self.identity.signing_key),
                 "attestation": make(self._attestation_type, self._attestation, nonce),
             }
         return self._signed[pair.id, origin]
 
     def attest(self, job_id: str, identifier: str | None) -> dict[str, Any] | None:
         """Return what this machine attests for a job's statement; None without evidence. Blocking."""
-        nonce = nonce_of(self._identity.public_key, job_id=job_id, key_id=identifier)
+        nonce = nonce_of(self.identity.public_key, job_id=job_id, key_id=identifier)
         return make(self._attestation_type, self._attestation, nonce)
 
     def _read(self) -> list[_KeyPair]:
@@ -151,6 +150,6 @@ class SealingKeys:
             for pair in self._pairs
         ]
         try:
-            replace_private(self._path, orjson.dumps({"keys": keys}, option=orjson.OPT_INDENT_2))
+            replace_file(self._path, orjson.dumps({"keys": keys}, option=orjson.OPT_INDENT_2), 0o600)
         except OSError as error:
             raise ConfigurationError(f"{self._path} cannot be written: {error.strerror}.") from None

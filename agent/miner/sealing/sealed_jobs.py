@@ -59,7 +59,9 @@ class SealedJobs:
             return
         if self.path.is_dir():
             # Memory is not emptied when a process is killed, and plaintexts must not outlive their job.
-            self._remove_leftovers(self.path)
+            for leftover in self.path.iterdir():
+                if discard(leftover):
+                    _log.info("sealed_leftover_removed", directory=leftover.name)
         chosen = settings.sealing
         self._keys = SealingKeys(
             directory,
@@ -126,11 +128,6 @@ class SealedJobs:
         if self.path is not None:
             with suppress(OSError):
                 self.path.rmdir()
-
-    def _remove_leftovers(self, path: Path) -> None:
-        for directory in path.iterdir():
-            if discard(directory):
-                _log.info("sealed_leftover_removed", directory=directory.name)
 
 
 def _usable(settings: MinerSettings, directory: Path) -> tuple[Path | None, str | None]:

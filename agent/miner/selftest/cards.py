@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from agent.core.values.quantities import gibibytes
 from agent.miner.engines.cuda_start import NO_LIBRARY, remedy
@@ -37,28 +38,17 @@ _REMEDIES: Final[Mapping[int, str]] = {
 
 def cuda(gpu: Gpu, results: Results) -> Check:
     """Return whether CUDA starts on a card in the sandbox."""
+    check = partial(Check, name="cuda", card=gpu.uuid)
     facts = results.steps.get("facts")
     if facts is None:
-        return Check(
-            name="cuda",
-            outcome="fault",
-            message=f"CUDA does not start in the sandbox. {_sentence(results)}",
-            remedy=_remedy(results),
-            card=gpu.uuid,
-        )
-    message = f"CUDA {facts['cuda']} starts in the sandbox, with {gibibytes(facts['free'])} of {gibibytes(facts['total'])} free, compute capability {facts['capability']}."
+        message = f"CUDA does not start in the sandbox. {_sentence(results)}"
+        return check(outcome="fault", message=message, remedy=_remedy(results))
     # A slice of a card has the name of its profile in NVML, and another one in CUDA.
     if gpu.slice is None and facts["capability"] != (gpu.compute_capability or facts["capability"]):
-        return Check(
-            name="cuda",
-            outcome="fault",
-            message=f"CUDA shows another card in the sandbox: {facts['name']}, compute capability {facts['capability']}.",
-            remedy=_RESTART,
-            card=gpu.uuid,
-        )
-    return Check(
-        name="cuda", outcome="ok", message=message, card=gpu.uuid, figures={"memory_free": facts["free"]}
-    )
+        message = f"CUDA shows another card in the sandbox: {facts['name']}, compute capability {facts['capability']}."
+        return check(outcome="fault", message=message, remedy=_RESTART)
+    message = f"CUDA {facts['cuda']} starts in the sandbox, with {gibibytes(facts['free'])} of {gibibytes(facts['total'])} free, compute capability {facts['capability']}."
+    return check(outcome="ok", message=message, figures={"memory_free": facts["free"]})
 
 
 def bus(gpu: Gpu, results: Results, observation: Observation | None) -> Iterator[Check]:
@@ -74,30 +64,25 @@ def bus(gpu: Gpu, results: Results, observation: Observation | None) -> Iterator
     if link is not None:
         figures |= {"link_generation": link.generation, "link_width": link.width}
         message += f", over PCIe {link.generation} x{link.width}"
+    check = partial(Check, name="bus", card=gpu.uuid, figures=figures)
     if link is not None and best is not None and link.speed < best.speed:
-        yield Check(
-            name="bus",
+        yield check(
             outcome="warning",
             message=f"{message}; card and slot can do PCIe {best.generation} x{best.width}.",
             remedy=f"Models load more slowly than they could. {REPLUG}",
-            card=gpu.uuid,
-            figures=figures,
         )
     elif (
         link is not None
         and link.speed
         and min(figures["upload"], figures["download"]) < GOOD_COPY * link.speed
     ):
-        yield Check(
-            name="bus",
+        yield check(
             outcome="warning",
             message=f"{message}, which could carry {_rate(link.speed)}.",
             remedy="Test again when the machine is idle. In a virtual machine, let its processors be those next to the card.",
-            card=gpu.uuid,
-            figures=figures,
         )
     else:
-        yield Check(name="bus", outcome="ok", message=f"{message}.", card=gpu.uuid, figures=figures)
+        yield check(outcome="ok", message=f"{message}.")
 
 
 def memory(card: str | None, results: Results) -> Iterator[Check]:
@@ -106,28 +91,18 @@ def memory(card: str | None, results: Results) -> Iterator[Check]:
     if tested is None:
         return
     figures = {"memory_checked": tested["checked"], "memory_wrong": tested["wrong"]}
+    check = partial(Check, name="memory", card=card, figures=figures)
     if tested["wrong"]:
         bits = sum(example["bits"] for example in tested["examples"])
         detail = f" ({bits} wrong bits in the first of them)" if bits else ""
-        yield Check(
-            name="memory",
-            outcome="fault",
-            message=f"The memory returned something else than was written to it, in {tested['wrong']} of its parts{detail}.",
-            remedy=MEMORY_DAMAGED,
-            card=card,
-            figures=figures,
-        )
+        message = f"The memory returned something else than was written to it, in {tested['wrong']} of its parts{detail}."
+        yield check(outcome="fault", message=message, remedy=MEMORY_DAMAGED)
         return
     rest = (
         "" if tested["complete"] else f"; for the rest of {gibibytes(tested['allocated'])} there was no time"
     )
-    yield Check(
-        name="memory",
-        outcome="ok",
-        message=f"{gibibytes(tested['checked'])} were written and read without an error{rest}.",
-        card=card,
-        figures=figures,
-    )
+    message = f"{gibibytes(tested['checked'])} were written and read without an error{rest}."
+    yield check(outcome="ok", message=message)
 
 
 def load(gpu: Gpu, results: Results, observation: Observation | None) -> Iterator[Check]:
@@ -138,80 +113,67 @@ def load(gpu: Gpu, results: Results, observation: Observation | None) -> Iterato
             yield _failed("load" if "memory" in results.steps else "memory", gpu, results)
         return
     figures = {"load_seconds": computed["seconds"]}
+    if not computed["wrong"]:
+        figures |= _measured(observation)
+    check = partial(Check, name="load", card=gpu.uuid, figures=figures)
     if computed["wrong"]:
-        yield Check(
-            name="load",
+        yield check(
             outcome="fault",
             message=f"The card computed different results from the same data, {computed['wrong']} times in {computed['seconds']:.0f} s.",
             remedy="Its results cannot be trusted. Undo any overclocking, check its power cables, and test again; if it fails again, replace the card.",
-            card=gpu.uuid,
-            figures=figures,
         )
         return
-    figures |= _measured(observation)
     message = f"{computed['seconds']:.0f} s of load, always with the same results{_words(observation)}"
     share = (
         0.0 if observation is None or not observation.readings else observation.slowed / observation.readings
     )
     change = computed["last"] / computed["first"] if computed["first"] else 1.0
     if share > MUCH_SLOWED:
-        yield Check(
-            name="load",
+        yield check(
             outcome="fault",
             message=f"The card throttles: in {share:.0%} of the time its hardware slowed it down to protect it{_because(observation)}. {message}.",
             remedy=COOL
             if observation is None or "the power supply" not in observation.reasons
             else "Check its power cables and the power supply.",
-            card=gpu.uuid,
-            figures=figures,
         )
     elif (observation is not None and "heat" in observation.reasons) or change < MUCH_SLOWER:
-        yield Check(
-            name="load",
-            outcome="warning",
-            message=f"The card becomes slower under load, to {change:.0%} of its speed{_because(observation)}. {message}.",
-            remedy=COOL,
-            card=gpu.uuid,
-            figures=figures,
-        )
+        message = f"The card becomes slower under load, to {change:.0%} of its speed{_because(observation)}. {message}."
+        yield check(outcome="warning", message=message, remedy=COOL)
     else:
-        yield Check(name="load", outcome="ok", message=f"{message}.", card=gpu.uuid, figures=figures)
+        yield check(outcome="ok", message=f"{message}.")
 
 
-def errors(gpu: Gpu, after: Gpu | None, observation: Observation | None) -> Iterator[Check]:
-    """Yield which errors the driver has reported meanwhile. `after` is the card after the test, None if the driver has lost it."""
+def errors(gpu: Gpu, after: Gpu | None, observation: Observation | None) -> Check:
+    """Return which errors the driver has reported meanwhile. `after` is the card after the test, None if the driver has lost it."""
+    check = partial(Check, name="errors", card=gpu.uuid)
     if after is None or observation is None:
-        yield Check(
-            name="errors",
+        return check(
             outcome="fault",
             message="The driver has lost the card during the test.",
             remedy="Restart the machine, and check the card's power and slot.",
-            card=gpu.uuid,
         )
-        return
-    xids = [xid for xid in observation.xids if xid not in _OWN_XIDS]
     if after.fault is not None and after.fault != gpu.fault:
-        yield Check(
-            name="errors", outcome="fault", message=f"The driver reports a fault of the card: {after.fault}.",
-            remedy="Do what it says, and test again. If it comes back, replace the card.", card=gpu.uuid,
-        )  # fmt: skip
-    elif observation.uncorrected:
-        yield Check(
-            name="errors", outcome="fault", message=f"The memory had {observation.uncorrected} errors that could not be corrected.",
-            remedy=MEMORY_DAMAGED, card=gpu.uuid,
-        )  # fmt: skip
-    elif observation.corrected or xids:
-        what = (
-            f"{observation.corrected} corrected errors of the memory"
-            if observation.corrected
-            else f"Xid {', '.join(map(str, xids))}"
+        return check(
+            outcome="fault",
+            message=f"The driver reports a fault of the card: {after.fault}.",
+            remedy="Do what it says, and test again. If it comes back, replace the card.",
         )
-        yield Check(
-            name="errors", outcome="warning", message=f"The driver reports {what}.",
-            remedy="Watch whether they become more: aitbc-agent selftest --minutes 10. NVIDIA's page \"XID Errors\" explains their numbers.", card=gpu.uuid,
-        )  # fmt: skip
-    else:
-        yield Check(name="errors", outcome="ok", message="The driver reports no errors.", card=gpu.uuid)
+    if observation.uncorrected:
+        message = f"The memory had {observation.uncorrected} errors that could not be corrected."
+        return check(outcome="fault", message=message, remedy=MEMORY_DAMAGED)
+    xids = [xid for xid in observation.xids if xid not in _OWN_XIDS]
+    if not observation.corrected and not xids:
+        return check(outcome="ok", message="The driver reports no errors.")
+    reported = (
+        f"{observation.corrected} corrected errors of the memory"
+        if observation.corrected
+        else f"Xid {', '.join(map(str, xids))}"
+    )
+    return check(
+        outcome="warning",
+        message=f"The driver reports {reported}.",
+        remedy='Watch whether they become more: aitbc-agent selftest --minutes 10. NVIDIA\'s page "XID Errors" explains their numbers.',
+    )
 
 
 def _failed(name: str, gpu: Gpu, results: Results) -> Check:
@@ -243,11 +205,7 @@ def _measured(observation: Observation | None) -> dict[str, float]:
     """Return the figures of an observation."""
     if observation is None:
         return {}
-    values: dict[str, Any] = {
-        "clock": observation.clock,
-        "temperature": observation.temperature,
-        "power": observation.power,
-    }
+    values = {name: getattr(observation, name) for name in ("clock", "temperature", "power")}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -267,9 +225,8 @@ def _words(observation: Observation | None) -> str:
 
 
 def _because(observation: Observation | None) -> str:
-    reasons = (
-        []
-        if observation is None
-        else [reason for reason in observation.reasons if reason != "the power limit"]
-    )
+    # The power limit is usual under load.
+    reasons = [
+        reason for reason in (observation.reasons if observation else ()) if reason != "the power limit"
+    ]
     return f" (from {', '.join(reasons)})" if reasons else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,51 +40,35 @@ def throttled() -> int | None:
 
 def checks(results: Results, earlier_throttling: int | None, throttling: int | None) -> Iterator[Check]:
     """Yield whether the memory returns what was written to it, and whether the processor computes the same each time."""
+    check = partial(Check, name="memory")
     tested = results.steps.get("memory")
     if tested is not None and tested["wrong"]:
-        yield Check(
-            name="memory",
+        yield check(
             outcome="fault",
             message=f"The main memory returned something else than was written to it, in {tested['wrong']} of its parts.",
             remedy="Undo any overclocking of the memory, and test it for hours with memtest86+. Its results cannot be trusted.",
         )
     elif tested is not None:
-        yield Check(
-            name="memory",
-            outcome="ok",
-            message=f"{gibibytes(tested['checked'])} of main memory were written and read without an error.",
-            figures={"memory_checked": tested["checked"]},
-        )
+        message = f"{gibibytes(tested['checked'])} of main memory were written and read without an error."
+        yield check(outcome="ok", message=message, figures={"memory_checked": tested["checked"]})
     computed = results.steps.get("load")
     if computed is None:
-        yield Check(
-            name="load",
-            outcome="fault",
-            message=f"The test of the processor ended early. {results.failure or ''}".strip(),
-            remedy="See aitbc-agent doctor.",
-        )
+        message = f"The test of the processor ended early. {results.failure or ''}".strip()
+        yield Check(name="load", outcome="fault", message=message, remedy="See aitbc-agent doctor.")
         return
     figures = {"load_seconds": computed["seconds"], "hashed": computed["last"]}
+    check = partial(Check, name="load", figures=figures)
     message = (
         f"{hardware.cpu_name()}: {computed['seconds']:.0f} s of load on {hardware.cpu_cores()} processors"
     )
     if computed["wrong"]:
-        yield Check(
-            name="load",
+        yield check(
             outcome="fault",
             message=f"The processor computed different results from the same data, {computed['wrong']} times in {computed['seconds']:.0f} s.",
             remedy="Undo any overclocking, check its cooling and the power supply, and test again. Its results cannot be trusted.",
-            figures=figures,
         )
     elif earlier_throttling is not None and throttling is not None and throttling > earlier_throttling:
-        yield Check(
-            name="load",
-            outcome="warning",
-            message=f"The processor slowed down for heat {throttling - earlier_throttling} times. {message}.",
-            remedy="Clean its fans, and give it air.",
-            figures=figures,
-        )
+        message = f"The processor slowed down for heat {throttling - earlier_throttling} times. {message}."
+        yield check(outcome="warning", message=message, remedy="Clean its fans, and give it air.")
     else:
-        yield Check(
-            name="load", outcome="ok", message=f"{message}, always with the same results.", figures=figures
-        )
+        yield check(outcome="ok", message=f"{message}, always with the same results.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +50,7 @@ _SANDBOX_MEMORY: Final = 2**30
 """What the program that tests the main memory may use beyond what it tests."""
 
 
+@dataclass(eq=False)
 class Selftest:
     """Tests this machine with `minutes` of load, and stores the report. `on_step(text)` is called with a description of each step.
 
@@ -56,23 +58,17 @@ class Selftest:
     job runs meanwhile. Tests replace the installed `runners` and the `host_command` of their child processes.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        minutes: float = DEFAULT_MINUTES,
-        chosen: Collection[str] = (),
-        on_step: Callable[[str], None] = lambda _text: None,
-        runners: Mapping[str, type[Runner[Any]]] | None = None,
-        host_command: Sequence[str] = HOST_COMMAND,
-    ) -> None:
-        self._settings = settings
-        self._load_seconds = 60 * minutes
-        self._chosen = chosen
-        self._on_step = on_step
-        self._runners = installed() if runners is None else runners
-        self._host_command = host_command
-        self._directory = settings.data_dir.absolute() / "miner"
+    settings: Settings
+    _: KW_ONLY
+    minutes: float = DEFAULT_MINUTES
+    chosen: Collection[str] = ()
+    on_step: Callable[[str], None] = lambda _text: None
+    runners: Mapping[str, type[Runner[Any]]] = field(default_factory=installed)
+    host_command: Sequence[str] = HOST_COMMAND
+
+    def __post_init__(self) -> None:
+        self._load_seconds = 60 * self.minutes
+        self._directory = self.settings.data_dir.absolute() / "miner"
         self._checks: list[Check] = []
 
     async def run(self) -> SelftestReport:
@@ -88,9 +84,9 @@ class Selftest:
             known = Cards(gpus.last, gpus.reason)
             self._checks += [
                 _from_diagnostic(diagnostic)
-                for diagnostic in await asyncio.to_thread(examine_cards, self._settings, known)
+                for diagnostic in await asyncio.to_thread(examine_cards, self.settings, known)
             ]
-            chosen_tools = tools(self._settings, gpu=bool(tested))
+            chosen_tools = tools(self.settings, gpu=bool(tested))
             if (reason := await asyncio.to_thread(unavailable, chosen_tools)) is not None:
                 self._checks.append(
                     Check(name="sandbox", outcome="fault", message=reason, remedy="See aitbc-agent doctor.")
@@ -114,7 +110,7 @@ class Selftest:
             gpus.close()
 
     def _select(self, gpus: Sequence[Gpu], reason: str | None) -> list[Gpu]:
-        for name in self._chosen:
+        for name in self.chosen:
             if not any(gpu.is_named(name) for gpu in gpus):
                 numbers = ", ".join(f"{gpu.number} ({gpu.uuid})" for gpu in gpus)
                 has = (
@@ -123,14 +119,14 @@ class Selftest:
                     else f"this machine has none. {reason or ''}".rstrip(" .")
                 )
                 raise ConfigurationError(f"There is no card {name!r}; {has}.")
-        return [gpu for gpu in gpus if not self._chosen or any(gpu.is_named(name) for name in self._chosen)]
+        return [gpu for gpu in gpus if not self.chosen or any(gpu.is_named(name) for name in self.chosen)]
 
     async def _test_cards(self, gpus: Gpus, tested: Sequence[Gpu], chosen_tools: Tools) -> None:
         devices = {device.uuid or "": device for device in job_devices(tested, 1)}
         ready = []
         # One after the other: cards that share the bus would slow each other down.
         for gpu in tested:
-            self._on_step(f"Starting CUDA on GPU {gpu.number} and testing its bus")
+            self.on_step(f"Starting CUDA on GPU {gpu.number} and testing its bus")
             with observed([gpu]) as observations:
                 results = await perform(
                     chosen_tools,
@@ -146,7 +142,7 @@ class Selftest:
         if ready:
             await self._load_cards(gpus, ready, devices, chosen_tools)
         for gpu in ready:
-            self._on_step(f"Encoding and decoding video on GPU {gpu.number}")
+            self.on_step(f"Encoding and decoding video on GPU {gpu.number}")
             self._checks += await in_thread(
                 partial(_video, chosen_tools, gpu, devices[gpu.uuid]), name="selftest-video"
             )
@@ -157,7 +153,7 @@ class Selftest:
         """Test memory and load of all cards at the same time, as the power supply and the case will see it."""
         options = {"steps": ["memory", "load"], "memory": _MEMORY_SECONDS, "load": self._load_seconds}
         limit = _START_SECONDS + _MEMORY_SECONDS + self._load_seconds + _MARGIN_SECONDS
-        self._on_step(f"Testing the memory of {_cards(len(ready))}, then {self._load_seconds:.0f} s of load")
+        self.on_step(f"Testing the memory of {_cards(len(ready))}, then {self._load_seconds:.0f} s of load")
         with observed(ready) as observations:
             results = await asyncio.gather(
                 *(perform(chosen_tools, devices[gpu.uuid], CARD_PROGRAM, options, limit) for gpu in ready)
@@ -167,10 +163,10 @@ class Selftest:
             observation = observations.get(gpu.uuid)
             self._checks += cards.memory(gpu.uuid, result)
             self._checks += cards.load(gpu, result, observation)
-            self._checks += cards.errors(gpu, after.get(gpu.uuid), observation)
+            self._checks.append(cards.errors(gpu, after.get(gpu.uuid), observation))
 
     async def _test_processor(self, chosen_tools: Tools) -> None:
-        self._on_step(f"Testing the main memory, then {self._load_seconds:.0f} s of load on the processor")
+        self.on_step(f"Testing the main memory, then {self._load_seconds:.0f} s of load on the processor")
         threads, size = hardware.cpu_cores(), processor.tested_memory()
         device = Device("cpu", hardware.cpu_name(), threads=threads)
         before = processor.throttled()
@@ -185,16 +181,16 @@ class Selftest:
         self._checks += processor.checks(results, before, processor.throttled())
 
     async def _test_services(self, directory: Path, tested: Sequence[Gpu], began: float) -> None:
-        self._on_step("Running a job of each service")
+        self.on_step("Running a job of each service")
         until = max(began + self._load_seconds + REST_SECONDS, time.monotonic() + LEAST_SERVICE_SECONDS)
         jobs = ServiceJobs(
-            self._settings,
+            self.settings,
             directory=directory,
             cards=[gpu.uuid for gpu in tested],
             until=until,
-            on_step=self._on_step,
-            runners=self._runners,
-            host_command=self._host_command,
+            on_step=self.on_step,
+            runners=self.runners,
+            host_command=self.host_command,
         )
         self._checks += await jobs.checks()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from runners.sandbox.watch import Ended, usual_processes
 SECONDS: Final = 60.0
 """Time limit of one run of FFmpeg."""
 FRAMES: Final = 250
-_SOURCE: Final = "testsrc2=size=1280x720:rate=25:duration=10"
+_SOURCE: Final = ("-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=25:duration=10")
 _CLIP: Final = "clip.mp4"
 
 
@@ -29,76 +30,51 @@ def checks(tools: Tools, gpu: Gpu, device: Device) -> Iterator[Check]:
     try:
         encoders = [name for name in HARDWARE.values() if name in listed(tools)]
     except RunnerError as error:
-        yield Check(
-            name="encoding", outcome="skipped", message=f"Video was not tested. {error}", card=gpu.uuid
-        )
+        message = f"Video was not tested. {error}"
+        yield Check(name="encoding", outcome="skipped", message=message, card=gpu.uuid)
         return
     working = [name for name in encoders if hardware_works(tools, name, device)]
     with tempfile.TemporaryDirectory(prefix="aitbc-selftest-") as directory:
-        yield from _encoding(tools, gpu, device, working, Path(directory))
-        yield from _decoding(tools, gpu, device, Path(directory))
+        yield _encoding(tools, gpu, device, working, Path(directory))
+        yield _decoding(tools, gpu, device, Path(directory))
 
 
-def _encoding(tools: Tools, gpu: Gpu, device: Device, working: list[str], directory: Path) -> Iterator[Check]:
+def _encoding(tools: Tools, gpu: Gpu, device: Device, working: list[str], directory: Path) -> Check:
+    check = partial(Check, name="encoding", card=gpu.uuid)
     if not working:
-        yield Check(
-            name="encoding",
+        return check(
             outcome="warning",
             message="NVENC encodes no picture, so videos are encoded on the processor.",
             remedy="Cards for data centers (A100, H100, H200) have no encoder. On others, install the driver's video libraries (Debian: libnvidia-encode1), or in a container add the capability video.",
-            card=gpu.uuid,
         )
-        return
     encoder = working[0]
     seconds, failure = _run(
-        tools, device, directory, "-f", "lavfi", "-i", _SOURCE, "-pix_fmt", "yuv420p", "-c:v", encoder, f"/clip/{_CLIP}"
-    )  # fmt: skip
-    if failure is not None:
-        yield Check(
-            name="encoding", outcome="fault", message=f"{encoder} encodes one picture, but no video: {failure}",
-            remedy="See aitbc-agent doctor.", card=gpu.uuid,
-        )  # fmt: skip
-        return
-    yield Check(
-        name="encoding",
-        outcome="ok",
-        message=f"NVENC encodes {FRAMES / seconds:.0f} pictures of 720p in a second ({', '.join(working)}).",
-        card=gpu.uuid,
-        figures={"encoded": FRAMES / seconds},
+        tools, device, directory, *_SOURCE, "-pix_fmt", "yuv420p", "-c:v", encoder, f"/clip/{_CLIP}"
     )
+    if failure is not None:
+        message = f"{encoder} encodes one picture, but no video: {failure}"
+        return check(outcome="fault", message=message, remedy="See aitbc-agent doctor.")
+    message = f"NVENC encodes {FRAMES / seconds:.0f} pictures of 720p in a second ({', '.join(working)})."
+    return check(outcome="ok", message=message, figures={"encoded": FRAMES / seconds})
 
 
-def _decoding(tools: Tools, gpu: Gpu, device: Device, directory: Path) -> Iterator[Check]:
+def _decoding(tools: Tools, gpu: Gpu, device: Device, directory: Path) -> Check:
+    check = partial(Check, name="decoding", card=gpu.uuid)
     if not (directory / _CLIP).exists():
-        _, failure = _run(
-            tools, device, directory, "-f", "lavfi", "-i", _SOURCE, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", f"/clip/{_CLIP}"
-        )  # fmt: skip
+        encoder = ("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast")
+        _, failure = _run(tools, device, directory, *_SOURCE, *encoder, f"/clip/{_CLIP}")
         if failure is not None:
-            yield Check(
-                name="decoding",
-                outcome="skipped",
-                message=f"There was no video to decode: {failure}",
-                card=gpu.uuid,
-            )
-            return
+            return check(outcome="skipped", message=f"There was no video to decode: {failure}")
     options = [word for name, value in INPUT.items() for word in (f"-{name}", value)]
     seconds, failure = _run(tools, device, directory, *options, "-i", f"/clip/{_CLIP}", "-f", "null", "-")
     if failure is not None:
-        yield Check(
-            name="decoding",
+        return check(
             outcome="warning",
             message=f"NVDEC decodes no video, so videos are decoded on the processor: {failure}",
             remedy="Install the driver's video libraries (Debian: libnvcuvid1), or in a container add the capability video.",
-            card=gpu.uuid,
         )
-        return
-    yield Check(
-        name="decoding",
-        outcome="ok",
-        message=f"NVDEC decodes {FRAMES / seconds:.0f} pictures of 720p in a second.",
-        card=gpu.uuid,
-        figures={"decoded": FRAMES / seconds},
-    )
+    message = f"NVDEC decodes {FRAMES / seconds:.0f} pictures of 720p in a second."
+    return check(outcome="ok", message=message, figures={"decoded": FRAMES / seconds})
 
 
 def _run(tools: Tools, device: Device, directory: Path, *words: str) -> tuple[float, str | None]:

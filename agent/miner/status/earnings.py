@@ -75,18 +75,15 @@ class Earned:
     queried_at: float
 
 
+@dataclass(eq=False)
 class Earnings:
     """`today` and `outlook` are None until known. The daemon runs `run`. `on_days` is called with the dates and amounts of the latest days."""
 
-    def __init__(
-        self,
-        link: CoordinatorLink,
-        session: Session,
-        on_days: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None,
-    ) -> None:
-        self._link = link
-        self._session = session
-        self._on_days = on_days
+    link: CoordinatorLink
+    session: Session
+    on_days: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
+
+    def __post_init__(self) -> None:
         self.today: Earned | None = None
         self.outlook: Outlook | None = None
         self._outlook_at = -OUTLOOK_SECONDS
@@ -100,9 +97,9 @@ class Earnings:
         """Query the coordinator until cancelled. A failed query is ignored: nothing depends on it."""
         while True:
             self._changed.clear()
-            if self._session.api_key is not None:
-                await self._query(self._session.api_key, self._session.identity.miner_id)
-                await self._query_outlook(self._session.api_key, self._session.identity.miner_id)
+            if self.session.api_key is not None:
+                await self._query(self.session.api_key, self.session.identity.miner_id)
+                await self._query_outlook(self.session.api_key, self.session.identity.miner_id)
             # Results that follow at once share the next query.
             await asyncio.sleep(PAUSE_SECONDS)
             with suppress(TimeoutError):
@@ -118,7 +115,7 @@ class Earnings:
             return
         self._outlook_at = time.monotonic()
         try:
-            status, body = await self._link.read(f"/v1/miners/{miner_id}/outlook", api_key)
+            status, body = await self.link.read(f"/v1/miners/{miner_id}/outlook", api_key)
             # A coordinator of an earlier version does not know it.
             self.outlook = Outlook.model_validate(body) if status == _OK else None
         except (Unreachable, ValidationError) as error:
@@ -126,7 +123,7 @@ class Earnings:
 
     async def _query(self, api_key: str, miner_id: str) -> None:
         try:
-            status, body = await self._link.read(f"/v1/miners/{miner_id}/earnings?days=2", api_key)
+            status, body = await self.link.read(f"/v1/miners/{miner_id}/earnings?days=2", api_key)
             answer = _Answer.model_validate(body) if status == _OK else None
         except (Unreachable, ValidationError) as error:
             _log.debug("earnings_unknown", error=type(error).__name__)
@@ -135,4 +132,4 @@ class Earnings:
             day = answer.days[-1]
             self.today = Earned(day.date, day.amount, day.jobs, time.time())
             # Yesterday too: its last results may have been acknowledged after midnight.
-            self._on_days((earned.date, earned.amount) for earned in answer.days if earned.jobs)
+            self.on_days((earned.date, earned.amount) for earned in answer.days if earned.jobs)

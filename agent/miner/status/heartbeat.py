@@ -98,7 +98,9 @@ class HeartbeatSender:
         while True:
             try:
                 # A broken driver may never return. The heartbeat must not wait for it, so it is read in a task of its own.
-                cards = await call_within(_GPU_SECONDS, self._report.parts.gpus.snapshot, name="gpus-telemetry")
+                cards = await call_within(
+                    _GPU_SECONDS, self._report.parts.gpus.snapshot, name="gpus-telemetry"
+                )
                 self._telemetry = [card.telemetry() for card in cards]
             except TimeoutError:
                 _log.warning("gpus_not_responding")

@@ -53,29 +53,29 @@ class ListedModel:
     digest: str | None
 
 
+@dataclass(eq=False)
 class Inventory:
     """Lists the models of a directory. `loaded` are the names of models that a running agent has in memory."""
 
-    def __init__(
-        self, settings: Settings, store: ModelStore, model_directory: ModelDirectory, loaded: Collection[str]
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._model_directory = model_directory
-        self._loaded = loaded
-        self._own = load_owners_catalogue(settings.data_dir)
+    settings: Settings
+    store: ModelStore
+    model_directory: ModelDirectory
+    loaded: Collection[str]
+
+    def __post_init__(self) -> None:
+        self._own = load_owners_catalogue(self.settings.data_dir)
         self._runners = installed()
 
     def models(self) -> list[ListedModel]:
         """Return all models of the catalogue, in its order. Reads file sizes but no contents."""
-        return [self._describe(entry) for entry in self._store.catalogue.values()]
+        return [self._describe(entry) for entry in self.store.catalogue.values()]
 
     def _describe(self, entry: CatalogueEntry) -> ListedModel:
         name = entry.name
-        directory = self._store.location(entry)
-        on_disk = self._store.has(name)
+        directory = self.store.location(entry)
+        on_disk = self.store.has(name)
         sizes = [file.size for file in entry.files if file.size is not None]
-        last_used = self._model_directory.last_used(name)
+        last_used = self.model_directory.last_used(name)
         return ListedModel(
             name=name,
             service=entry.service,
@@ -91,12 +91,12 @@ class Inventory:
             fetchable=entry.fetchable,
             on_disk=on_disk,
             size=size_of(directory, follow=True) if on_disk else None,
-            arrived=arrived(self._model_directory.partial(name)),
+            arrived=arrived(self.model_directory.partial(name)),
             size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else entry.size,
             fetched=(directory / FETCHED_MARK).is_file(),
-            pinned=name in section_of(self._settings, MinerSettings).models_pinned,
-            in_use=self._model_directory.in_use(name),
-            loaded=name in self._loaded,
+            pinned=name in section_of(self.settings, MinerSettings).models_pinned,
+            in_use=self.model_directory.in_use(name),
+            loaded=name in self.loaded,
             last_used=format_optional_time(last_used),
             digest=self._digest(entry) if on_disk and entry.kind == "model" else None,
         )
@@ -105,14 +105,14 @@ class Inventory:
         runner: type[Runner[Any]] | None = self._runners.get(entry.service)
         if runner is None:
             return None
-        model = self._store.resolve(entry.name if entry.base is None else entry.base)
+        model = self.store.resolve(entry.name if entry.base is None else entry.base)
         model = replace(
-            model, adapters={} if entry.base is None else {entry.name: self._store.location(entry)}
+            model, adapters={} if entry.base is None else {entry.name: self.store.location(entry)}
         )
         try:
             # The runner determines which files are the weights, without its engine.
-            weights = runner(tools(self._settings), Device("cpu", "")).weights(model)
-            return self._store.known_digest(weights)
+            weights = runner(tools(self.settings), Device("cpu", "")).weights(model)
+            return self.store.known_digest(weights)
         except Exception:  # noqa: BLE001 - an error of a third-party runner must not cost the whole list
             return None
 

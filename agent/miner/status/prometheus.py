@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
@@ -72,28 +73,28 @@ class _Server(uvicorn.Server):
         yield
 
 
+@dataclass(eq=False)
 class MetricsServer:
     """Answers `GET /metrics`. `start`, then `close`; `url` is known in between."""
 
-    def __init__(
-        self, host: str, port: int, meter: Meter, read: Callable[[], Mapping[Metric, Values]]
-    ) -> None:
+    host: str
+    port: int
+    meter: Meter
+    read: Callable[[], Mapping[Metric, Values]]
+
+    def __post_init__(self) -> None:
         self.url: str | None = None
-        self._host = host
-        self._port = port
-        self._meter = meter
-        self._read = read
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start serving. Raises `ConfigurationError` if the port is not available."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            listener = socket.create_server((self._host, self._port), family=family)
+            listener = socket.create_server((self.host, self.port), family=family)
         except OSError as error:
             raise ConfigurationError(
-                f"miner.metrics_port: cannot listen on {self._host} port {self._port}: {error.strerror}. Choose another one."
+                f"miner.metrics_port: cannot listen on {self.host} port {self.port}: {error.strerror}. Choose another one."
             ) from None
         config = uvicorn.Config(
             cast("Any", self._answer),
@@ -108,7 +109,7 @@ class MetricsServer:
         )
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="miner-metrics")
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"http://{host}:{listener.getsockname()[1]}/metrics"
 
     async def close(self) -> None:
@@ -119,7 +120,7 @@ class MetricsServer:
 
     async def _answer(self, scope: Mapping[str, Any], _: Receive, send: Send) -> None:
         valid = scope["path"] == "/metrics" and scope["method"] == "GET"
-        body = self._meter.text(self._read()) if valid else b"Only GET /metrics is served here.\n"
+        body = self.meter.text(self.read()) if valid else b"Only GET /metrics is served here.\n"
         kind = MEDIA_TYPE if valid else "text/plain; charset=utf-8"
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200 if valid else 404, "headers": headers})

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import pytest
@@ -31,14 +31,6 @@ from miner_support.examined import examined
 from runners import c_compiler
 from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner
-
-
-class Mount(NamedTuple):
-    """A mount as psutil reports it."""
-
-    mountpoint: str
-    fstype: str
-
 
 CARD = Gpu(
     "GPU-1", 0, "NVIDIA GeForce RTX 4090", 24 * 2**30, 24 * 2**30, "8.9", "570.86.15", 0, 40, 60.0, 450.0
@@ -108,11 +100,16 @@ def test_a_directory_that_cannot_be_written_is_a_fault():
     ],
 )
 def test_a_file_system_unsuitable_for_databases_is_reported(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch, file_system: str, kind: str
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_system: str, kind: str
 ):
     """The nearest mount is used, and of two on one directory the later one."""
-    mounts = [Mount("/", "tmpfs"), Mount(str(data_dir), "tmpfs"), Mount(str(data_dir), file_system)]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
+    mounts = tmp_path / "mounts"
+    lines = [
+        f"disk {path} {kind} rw 0 0"
+        for path, kind in (("/", "tmpfs"), (data_dir, "tmpfs"), (data_dir, file_system))
+    ]
+    mounts.write_text("\n".join(lines))
+    monkeypatch.setattr("agent.miner.sealing.directory.MOUNTS", mounts)
     assert kind in examined(data_dir)
 
 

@@ -20,7 +20,6 @@ from agent import __version__
 from agent.core.errors import ConfigurationError
 from agent.miner.backoff import Backoff
 from agent.miner.identity import load_identity
-from agent.miner.link.capacity import LinkCapacity
 from agent.miner.link.client import CoordinatorLink, LinkCallbacks
 from agent.miner.link.http import is_loopback
 from agent.miner.link.refusals import RegistrationRefused, Unreachable
@@ -311,14 +310,7 @@ def test_a_connection_that_ends_before_the_handshake_counts_as_refused() -> None
     async def attempt() -> None:
         for _ in range(20):
             with pytest.raises(WebSocketRefused):
-                await open_websocket(
-                    f"http://127.0.0.1:{listener.getsockname()[1]}",
-                    "token",
-                    on_lease=lambda _: None,
-                    on_cancelled=lambda *_: None,
-                    on_heartbeat=lambda: None,
-                    capacity=LinkCapacity(),
-                )
+                await open_websocket(f"http://127.0.0.1:{listener.getsockname()[1]}", "token")
 
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=hang_up, daemon=True)

@@ -173,10 +173,10 @@ def test_a_command_beyond_the_owners_limits_is_ignored(tmp_path: Path, options: 
         (tmp_path / "local" / "model").touch()
         async with setup.running():
             setup.command("first")
-            while setup.provider.waiting:  # noqa: ASYNC110 - no event reports abandoned commands
+            while setup.provider._commanded:  # noqa: ASYNC110 - no event reports abandoned commands
                 await asyncio.sleep(0.01)
             setup.command("first")  # repeated with every heartbeat, but not retried at once
-            assert setup.provider.waiting == ()
+            assert not setup.provider._commanded
         assert setup.hub.served == {}
         assert sum("/api/models/" in path for _, path, _ in setup.hub.requests) == int("quota" in options)
 
@@ -271,7 +271,7 @@ def test_a_removal_command_ends_the_fetch_of_the_model(tmp_path: Path) -> None:
             while not setup.provider.command_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
                 await asyncio.sleep(0.01)
             setup.hub.go_on.set()
-        assert setup.provider.waiting == ()
+        assert not setup.provider._commanded
         assert setup.provider.arriving == []
         assert not setup.store.has("first")
 

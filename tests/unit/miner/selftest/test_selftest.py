@@ -237,7 +237,7 @@ def test_a_card_that_computes_different_results_fails(tmp_path: Path) -> None:
 def test_a_card_that_is_lost_under_load_fails(tmp_path: Path) -> None:
     (check,) = cards.load(GPU, loaded(tmp_path, lost=2), None)
     assert (check.outcome, "unknown error (error 999)" in check.message) == ("fault", True)
-    (lost,) = cards.errors(GPU, None, Observation())
+    lost = cards.errors(GPU, None, Observation())
     assert (lost.outcome, "lost the card" in lost.message) == ("fault", True)
 
 
@@ -284,5 +284,5 @@ def test_a_slow_link_is_a_warning() -> None:
 def test_errors_that_the_driver_reports_are_judged(
     after: dict[str, Any], seen: dict[str, Any], outcome: str, words: str
 ) -> None:
-    (check,) = cards.errors(GPU, replace(GPU, **after), Observation(**seen))
+    check = cards.errors(GPU, replace(GPU, **after), Observation(**seen))
     assert (check.outcome, words in check.message) == (outcome, True)
