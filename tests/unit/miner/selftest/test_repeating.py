@@ -169,7 +169,9 @@ async def test_a_test_can_be_stopped_and_ends_with_the_miner(
 
 
 @pytest.mark.ship
-async def test_the_command_has_the_running_agent_test(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_the_command_has_the_running_agent_test(
+    coordinator: FakeCoordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the real test of this machine, in the process of the miner."""
 
     async def run(
@@ -183,10 +185,11 @@ async def test_the_command_has_the_running_agent_test(coordinator: FakeCoordinat
         settings, coordinator.url, runners={"scripted": ScriptedRunner}, host_command=HOST, run_selftest=run
     )
     steps: list[str] = []
+    monkeypatch.setattr(command.logs, "step", steps.append)
     async with running(daemon):
-        tested = await command._by_agent(settings, 0.01, [], steps.append)
+        tested = await command._by_agent(settings, 0.01, [])
         with pytest.raises(AgentError, match="There is no card '7'; this machine has none"):
-            await command._by_agent(settings, 0.01, ["7"], steps.append)
+            await command._by_agent(settings, 0.01, ["7"])
         job = await coordinator.submit("echo")
         await coordinator.until(lambda: job in coordinator.results)
     outcomes = {check.name: check.outcome for check in tested.checks}
