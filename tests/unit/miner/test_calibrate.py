@@ -17,6 +17,8 @@ from miner_support.daemons import HOST, settings_for
 from miner_support.runner import ScriptedRunner
 from runners.api import Benchmark, Comparer, Condition, Device, Tools
 
+pytestmark = pytest.mark.usefixtures("forked_hosts")
+
 
 class ProvingRunner(ScriptedRunner):
     """A runner with a typical request."""
