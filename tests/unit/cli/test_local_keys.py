@@ -62,7 +62,7 @@ class Machine:
 
     def issued(self) -> list[tuple[str, str]]:
         """Return the accounts with their balances."""
-        page = self.do(lambda context: wallets.accounts(context, limit=50, after_id=None))
+        page = self.do(lambda context: context.database.read(wallets.accounts, context, 50, None))
         return [(account.account_id, account.balance) for account in page.accounts]
 
     def valid_keys(self) -> list[str]:

@@ -88,11 +88,6 @@ def _transaction(record: TransactionRecord, job_name: str | None = None) -> Tran
     )
 
 
-async def accounts(context: Context, *, limit: int, after_id: str | None) -> AccountList:
-    """Return all accounts with their balances, oldest first."""
-    return await context.database.read(_accounts, context, limit, after_id)
-
-
 def _limits(connection: Connection, context: Context) -> Mapping[str, AccountLimit]:
     return hooks.restraints(connection, context.settings, context.clock()).accounts
 
@@ -101,7 +96,8 @@ def _slowed_until(limit: AccountLimit | None) -> str | None:
     return None if limit is None else format_time(limit.until)
 
 
-def _accounts(connection: Connection, context: Context, limit: int, after_id: str | None) -> AccountList:
+def accounts(connection: Connection, context: Context, limit: int, after_id: str | None) -> AccountList:
+    """Return all accounts with their balances, oldest first."""
     limits = _limits(connection, context)
     records = access.accounts_page(connection, limit=limit + 1, after_id=after_id)
     page_records = records[:limit]

@@ -83,12 +83,8 @@ def _create(
     return _view(canary, record)
 
 
-async def listed(context: Context) -> list[Canary]:
+def listed(connection: Connection) -> list[Canary]:
     """Return all canaries, newest first."""
-    return await context.database.read(_listed)
-
-
-def _listed(connection: Connection) -> list[Canary]:
     all_canaries = canaries.find_all(connection)
     jobs_by_id = jobs.find_many(connection, [canary.job_id for canary in all_canaries])
     return [_view(canary, jobs_by_id[canary.job_id]) for canary in all_canaries]

@@ -52,19 +52,19 @@ async def list_audits(
     before: Before = None,
 ) -> AuditList:
     """Returns all audits and further opinions, newest first."""
-    return await views.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before_id=before)
+    return await context.database.read(views.listed, context, miner_id, verdict, limit, before)
 
 
 @router.get("/audits/{audit_id}", responses=errors(NotFound), summary="Get an audit")
 async def get_audit(context: ContextOf, _: Admin, audit_id: AuditId) -> Audit:
     """Returns an audit or a further opinion."""
-    return await views.get(context, audit_id)
+    return await context.database.read(views.get, context, audit_id)
 
 
 @router.get("/jobs/{job_id}/audit", responses=errors(JobNotFound, NotFound), summary="Get the audit of a job")
 async def get_audit_of_job(context: ContextOf, caller: Client, job_id: fields.JobId) -> Audit:
     """Returns the audit of a job, if its client requested one or the coordinator chose the job."""
-    return await views.of_job(context, caller, job_id)
+    return await context.database.read(views.of_job, context, caller, job_id)
 
 
 @router.get("/miners/{miner_id}/audits", responses=errors(NotFound), summary="List the audits of a miner")
@@ -76,7 +76,7 @@ async def list_audits_of_miner(
     before: Before = None,
 ) -> MinerAudits:
     """Returns the decided audits, newest first, with the auditors' distances and reasons."""
-    return await views.of_miner(context, caller, miner_id, limit=limit, before_id=before)
+    return await context.database.read(views.of_miner, context, caller, miner_id, limit, before)
 
 
 @router.post(
@@ -106,7 +106,7 @@ async def create_canary(context: ContextOf, _: Admin, request: CanaryRequest) ->
 @router.get("/admin/canaries", summary="List canaries")
 async def list_canaries(context: ContextOf, _: Admin) -> CanaryList:
     """Returns all canaries, newest first."""
-    return CanaryList(canaries=await canaries.listed(context))
+    return CanaryList(canaries=await context.database.read(canaries.listed))
 
 
 @router.delete(

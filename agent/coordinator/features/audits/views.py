@@ -45,14 +45,7 @@ def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: Vi
     }
 
 
-async def listed(
-    context: Context, *, miner_id: str | None, verdict: str | None, limit: int, before_id: str | None
-) -> AuditList:
-    """Return audits of all miners for administrators, newest first."""
-    return await context.database.read(_listed, context, miner_id, verdict, limit, before_id)
-
-
-def _listed(
+def listed(
     connection: Connection,
     context: Context,
     miner_id: str | None,
@@ -60,34 +53,25 @@ def _listed(
     limit: int,
     before_id: str | None,
 ) -> AuditList:
+    """Return audits of all miners for administrators, newest first."""
     records = audits.page(
         connection, miner_id=miner_id, verdict=verdict, limit=limit + 1, before_id=before_id
     )
     return AuditList(audits=_views(connection, context, records[:limit]), next=_next(records, limit))
 
 
-async def get(context: Context, audit_id: str) -> Audit:
+def get(connection: Connection, context: Context, audit_id: str) -> Audit:
     """Return an audit for administrators. Raises `NotFound`."""
-    return await context.database.read(_get, context, audit_id)
-
-
-def _get(connection: Connection, context: Context, audit_id: str) -> Audit:
     record = audits.find(connection, audit_id)
     if record is None:
         raise _unknown(audit_id)
     return _views(connection, context, [record])[0]
 
 
-async def of_miner(
-    context: Context, caller: Caller, miner_id: str, *, limit: int, before_id: str | None
-) -> MinerAudits:
-    """Return the decided audits of one of the caller's miners, newest first. Raises `NotFound`."""
-    return await context.database.read(_of_miner, context, caller, miner_id, limit, before_id)
-
-
-def _of_miner(
+def of_miner(
     connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before_id: str | None
 ) -> MinerAudits:
+    """Return the decided audits of one of the caller's miners, newest first. Raises `NotFound`."""
     # Audits of a removed miner still decide about what it has earned.
     of_caller(connection, caller, miner_id, removed=True)
     records = audits.page(
@@ -120,12 +104,8 @@ def _of_miner(
     )
 
 
-async def of_job(context: Context, caller: Caller, job_id: str) -> Audit:
+def of_job(connection: Connection, context: Context, caller: Caller, job_id: str) -> Audit:
     """Return the audit of a job for its client or an administrator. Raises `JobNotFound`, and `NotFound` if it is not audited."""
-    return await context.database.read(_of_job, context, caller, job_id)
-
-
-def _of_job(connection: Connection, context: Context, caller: Caller, job_id: str) -> Audit:
     record = jobs.find(connection, job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)

@@ -58,12 +58,8 @@ def _picture(code: str) -> str:
     return segno.make_qr(code, error="m").svg_data_uri(scale=4, light="white")
 
 
-async def page(context: Context, *, limit: int, before_id: str | None) -> EnrolmentList:
+def page(connection: Connection, limit: int, before_id: str | None, now: float) -> EnrolmentList:
     """Return all tokens without their secrets, newest first, with the miners that enrolled with them."""
-    return await context.database.read(_page, limit, before_id, context.clock())
-
-
-def _page(connection: Connection, limit: int, before_id: str | None, now: float) -> EnrolmentList:
     records = store.page(connection, limit=limit + 1, before_id=before_id)
     records_of_page = records[:limit]
     names = access.key_names(

@@ -39,7 +39,7 @@ async def list_enrolments(
     before: Before = None,
 ) -> EnrolmentList:
     """All enrolment tokens without their secrets, which are not stored, newest first, with the miners that joined."""
-    return await enrolments.page(context, limit=limit, before_id=before)
+    return await context.database.read(enrolments.page, limit, before, context.clock())
 
 
 @router.post(

@@ -50,12 +50,8 @@ def miner_reported(connection: Connection, context: Context, report: MinerReport
         store.add_gpus(connection, report.miner_id, start, gpus)
 
 
-async def of_miner(context: Context, caller: Caller, miner_id: str) -> MinerGpuHistory:
+def of_miner(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerGpuHistory:
     """Return the samples of one of the caller's miners, the oldest first. Raises `NotFound`."""
-    return await context.database.read(_of_miner, context, caller, miner_id)
-
-
-def _of_miner(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerGpuHistory:
     of_caller(connection, caller, miner_id)
     rows = store.gpus_since(connection, miner_id, context.clock() - STORED_SECONDS)
     samples = [

@@ -49,4 +49,4 @@ async def history(
 )
 async def gpu_history(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerGpuHistory:
     """Returns what the miner reported about each GPU at the beginning of each interval in which it was online, oldest first."""
-    return await gpus.of_miner(context, caller, miner_id)
+    return await context.database.read(gpus.of_miner, context, caller, miner_id)

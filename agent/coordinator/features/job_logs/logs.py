@@ -61,12 +61,8 @@ def _lines(record: JobRecord, run_log: RunLog, now: float) -> list[Line]:
     return [Line(line.time, line.source, line.text).cleaned(begun, now) for line in run_log.entries]
 
 
-async def read(context: Context, caller: Caller, job_id: str) -> JobLog:
+def read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
     """Return the lines that the runs of a job have written. Raises `JobNotFound`, and `Forbidden` for other accounts' administrators."""
-    return await context.database.read(_read, caller, job_id)
-
-
-def _read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
     record = own(jobs.find(connection, job_id), caller, job_id)
     # Also administrators: a log may have the client's data.
     if record.account_id != caller.account_id:

@@ -23,4 +23,4 @@ async def log_of(context: ContextOf, caller: Client, job_id: fields.JobId) -> Jo
 
     Only the account of a job reads its log.
     """
-    return await logs.read(context, caller, job_id)
+    return await context.database.read(logs.read, caller, job_id)

@@ -35,12 +35,8 @@ _TOO_OLD: Final = (
 )
 
 
-async def show(context: Context, caller: Caller, miner_id: str) -> MinerSettings:
+def show(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerSettings:
     """Return the settings of one of the caller's miners. Raises `NotFound`."""
-    return await context.database.read(_show, context, caller, miner_id)
-
-
-def _show(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerSettings:
     capabilities, reported = _reported(connection, caller, miner_id)
     kind = "cuda" if capabilities.gpus else "cpu"
     prices = []

@@ -78,13 +78,13 @@ async def list_miners(
     offset: Annotated[int, Query(ge=0, le=10**9, description="Number of miners to skip")] = 0,
 ) -> MinerList:
     """Returns all miners to administrators, newest first, and the miners of an owner's fleet to their owner."""
-    return await views.all_of(context, caller, limit=limit, offset=offset)
+    return await context.database.read(views.all_of, context, caller, limit, offset)
 
 
 @router.get("/{miner_id}", responses=errors(NotFound), summary="A miner in full")
 async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerDetails:
     """Returns the machine's hardware, services and activity as the miner last reported them. Another owner's miner is 404."""
-    return await views.one(context, caller, miner_id)
+    return await context.database.read(views.one, context, caller, miner_id)
 
 
 @router.post(
@@ -149,7 +149,7 @@ async def remove_model(
 )
 async def show_settings(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerSettings:
     """Returns the prices, schedule and engines of a miner, and its newest commands: who gave them, when, and what they changed."""
-    return await miner_settings.show(context, caller, miner_id)
+    return await context.database.read(miner_settings.show, context, caller, miner_id)
 
 
 @router.patch(
@@ -174,4 +174,4 @@ async def change_settings(
 @operators.get("/overview", operation_id="admin_overview", summary="Miners and queue")
 async def overview(context: ContextOf, _: Admin) -> Overview:
     """All miners with the services that they offer or cannot offer, and the number of jobs in each state."""
-    return await views.overview(context)
+    return await context.database.read(views.overview, context)

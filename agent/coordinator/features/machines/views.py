@@ -44,12 +44,8 @@ from aitbc.answers.miners import (
 Json = dict[str, Any]
 
 
-async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -> MinerList:
+def all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> MinerList:
     """Return the miners of the caller's fleet, or all miners for administrators, newest first."""
-    return await context.database.read(_all_of, context, caller, limit, offset)
-
-
-def _all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> MinerList:
     if caller.role is Role.ADMIN:
         records, total = miners.page(connection, limit=limit, offset=offset)
     else:
@@ -59,12 +55,8 @@ def _all_of(connection: Connection, context: Context, caller: Caller, limit: int
     return MinerList(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)
 
 
-async def one(context: Context, caller: Caller, miner_id: str) -> MinerDetails:
+def one(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerDetails:
     """Return one of the caller's miners. Raises `NotFound`."""
-    return await context.database.read(_one, context, caller, miner_id)
-
-
-def _one(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerDetails:
     return _views(connection, context, [of_caller(connection, caller, miner_id)])[0]
 
 
@@ -195,12 +187,8 @@ def _job(job: RunningJob) -> MinerJob:
     )
 
 
-async def overview(context: Context) -> Overview:
+def overview(connection: Connection, context: Context) -> Overview:
     """Return all miners, the jobs by state, and the database's commits and writes since the start, for operators."""
-    return await context.database.read(_overview, context)
-
-
-def _overview(connection: Connection, context: Context) -> Overview:
     database = context.database
     records = miners.all_miners(connection)
     return Overview(

@@ -22,12 +22,8 @@ SAMPLE_SECONDS: Final = 60.0
 HOURS_A_DAY: Final = 24
 
 
-async def of_machine(context: Context, caller: Caller, miner_id: str) -> MinerOutlook:
+def of_machine(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerOutlook:
     """Return what machines with the hardware of one of the caller's earn. Raises `NotFound`."""
-    return await context.database.read(_of_machine, context, caller, miner_id)
-
-
-def _of_machine(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerOutlook:
     settings = section_of(context.settings, OutlookSettings)
     hardware = hardware_of(json.loads(of_caller(connection, caller, miner_id).capabilities))
     like = [

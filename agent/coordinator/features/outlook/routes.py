@@ -29,4 +29,4 @@ async def show_demand(context: ContextOf, _: OwnerOrAdmin) -> AskedModels:
 )
 async def show_outlook(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerOutlook:
     """Returns what machines with the same cards have earned for each hour online in the last days, after the operator's fee, or what is missing to say so."""
-    return await outlook.of_machine(context, caller, miner_id)
+    return await context.database.read(outlook.of_machine, context, caller, miner_id)

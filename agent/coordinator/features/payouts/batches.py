@@ -204,16 +204,10 @@ def _records(
     return batch, payments
 
 
-async def page(
-    context: Context, *, limit: int, before_id: str | None, status: str | None
-) -> payouts.PayoutBatchList:
-    """Return batches, newest first."""
-    return await context.database.read(_page, context, limit, before_id, status)
-
-
-def _page(
+def page(
     connection: Connection, context: Context, limit: int, before_id: str | None, status: str | None
 ) -> payouts.PayoutBatchList:
+    """Return batches, newest first."""
     # One more than the page shows whether there is a next page, without counting.
     records = batches.batches(connection, limit=limit + 1, before_id=before_id, state=status)
     records_of_page = records[:limit]

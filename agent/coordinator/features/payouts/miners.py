@@ -16,16 +16,10 @@ from aitbc.answers import payouts
 from aitbc.leaves.payouts import PayoutProof
 
 
-async def payments(
-    context: Context, caller: Caller, miner_id: str, *, limit: int, before_id: str | None
-) -> payouts.MinerPayouts:
-    """Return a miner's payments, newest first, and where its money is. Raises `NotFound`, also for another owner's miner."""
-    return await context.database.read(_payments, context, caller, miner_id, limit, before_id)
-
-
-def _payments(
+def payments(
     connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before_id: str | None
 ) -> payouts.MinerPayouts:
+    """Return a miner's payments, newest first, and where its money is. Raises `NotFound`, also for another owner's miner."""
     of_caller(connection, caller, miner_id, removed=True)
     records = batches.of_miner(connection, miner_id, limit=limit + 1, before_id=before_id)
     records_of_page = records[:limit]

@@ -20,15 +20,11 @@ from aitbc.receipts import Verification, verify_receipt
 SHORT_FORM = frozenset({"receipt_id", "signature"})
 
 
-async def of_job(context: Context, caller: Caller, job_id: str) -> str:
+def of_job(connection: Connection, caller: Caller, job_id: str) -> str:
     """Return the receipt of a job as JSON to its client, the owner of its miner, or an administrator.
 
     Raises `JobNotFound`, also for other callers, and `JobNotCompleted`.
     """
-    return await context.database.peek(_of_job, caller, job_id)
-
-
-def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:
     job = receipts.with_job(connection, job_id)
     if job is None or not (
         caller.role is Role.ADMIN

@@ -14,14 +14,10 @@ from agent.core.values.quantities import format_money, from_units
 from aitbc.answers.miners import DayEarnings, MinerEarnings
 
 
-async def by_day(context: Context, caller: Caller, miner_id: str, days: int) -> MinerEarnings:
-    """Return what one of the caller's miners earned on each of the last days, including today. Raises `NotFound`."""
-    return await context.database.read(_earnings, context, caller, miner_id, days)
-
-
-def _earnings(
+def by_day(
     connection: Connection, context: Context, caller: Caller, miner_id: str, days: int
 ) -> MinerEarnings:
+    """Return what one of the caller's miners earned on each of the last days, including today. Raises `NotFound`."""
     of_caller(connection, caller, miner_id, removed=True)
     today = int(context.clock() // DAY_SECONDS)
     first = today - days + 1

@@ -21,12 +21,8 @@ from aitbc.answers.miners import DayEarnings, FleetMiner, MinerFleet
 Days = Mapping[int, miner_stats.DailyEarnings]
 
 
-async def of_caller(context: Context, caller: Caller, days: int) -> MinerFleet:
+def of_caller(connection: Connection, context: Context, caller: Caller, days: int) -> MinerFleet:
     """Return the caller's fleet, or for administrators all miners, with the earnings of the last days, including today."""
-    return await context.database.read(_of_caller, context, caller, days)
-
-
-def _of_caller(connection: Connection, context: Context, caller: Caller, days: int) -> MinerFleet:
     if caller.role is Role.ADMIN:
         owner, records = None, miners.all_miners(connection)
     else:

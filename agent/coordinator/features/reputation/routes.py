@@ -21,7 +21,7 @@ owners = APIRouter(prefix="/v1/miners", tags=["Miners"])
 @router.get("/marketplace/stats", operation_id="marketplace_stats", summary="Statistics")
 async def stats(context: ContextOf, _: AnyCaller) -> MarketStats:
     """Returns statistics of all jobs and miners."""
-    return await statistics.market(context)
+    return await context.database.read(statistics.market, context)
 
 
 @router.get(
@@ -32,7 +32,7 @@ async def stats(context: ContextOf, _: AnyCaller) -> MarketStats:
 )
 async def miner_stats(context: ContextOf, _: AnyCaller, miner_id: fields.MinerId) -> MinerStats:
     """Returns a miner's reputation, jobs and earnings."""
-    return await statistics.miner(context, miner_id)
+    return await context.database.read(statistics.miner, miner_id, context.clock())
 
 
 @owners.get("/fleet", operation_id="machines_fleet", summary="An owner's machines together")
@@ -42,7 +42,7 @@ async def show_fleet(
     days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
 ) -> MinerFleet:
     """Returns the machines whose enrolment tokens name the same owner as the caller's, with their sums; all of them to administrators."""
-    return await fleet.of_caller(context, caller, days)
+    return await context.database.read(fleet.of_caller, context, caller, days)
 
 
 @owners.get(
@@ -58,4 +58,4 @@ async def show_earnings(
     days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
 ) -> MinerEarnings:
     """Returns the miner's earnings on each of the last days, after the operator's fee."""
-    return await earnings.by_day(context, caller, miner_id, days)
+    return await context.database.read(earnings.by_day, context, caller, miner_id, days)

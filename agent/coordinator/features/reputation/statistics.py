@@ -19,12 +19,8 @@ SECONDS_DECIMALS: Final = 3
 SHARE_DECIMALS: Final = 4
 
 
-async def market(context: Context) -> MarketStats:
+def market(connection: Connection, context: Context) -> MarketStats:
     """Return the numbers of jobs by state, the average duration, the amount paid, and the number of miners online."""
-    return await context.database.read(_market, offline_before(context))
-
-
-def _market(connection: Connection, seen_after: float) -> MarketStats:
     jobs = counts.by_state(connection)
     totals = miner_stats.totals(connection)
     return MarketStats(
@@ -34,16 +30,12 @@ def _market(connection: Connection, seen_after: float) -> MarketStats:
         failed_jobs=jobs.get(JobState.FAILED, 0),
         average_completion_time=_average(totals.seconds, totals.completed),
         total_volume=format_money(from_units(totals.paid)),
-        active_miners=miners.count_active(connection, seen_after),
+        active_miners=miners.count_active(connection, offline_before(context)),
     )
 
 
-async def miner(context: Context, miner_id: str) -> MinerStats:
+def miner(connection: Connection, miner_id: str, now: float) -> MinerStats:
     """Return a miner's record and reputation. Raises `NotFound`."""
-    return await context.database.read(_miner, miner_id, context.clock())
-
-
-def _miner(connection: Connection, miner_id: str, now: float) -> MinerStats:
     # The statistics of a removed miner remain, since receipts still name it.
     record = miners.find_former(connection, miner_id)
     if record is None:

@@ -7,8 +7,7 @@ from typing import Final
 
 from agent.coordinator.features.stored_files import store
 from agent.coordinator.features.stored_files.store import FileUse, StoredFile
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.context import Connection
 from agent.coordinator.store import artifacts
 from agent.core.values.quantities import format_time
 from aitbc.answers.files import ArtifactList, ArtifactUse, StoredArtifact
@@ -17,12 +16,8 @@ MOST_USES: Final = 20
 """Jobs that the answer names for each file."""
 
 
-async def page(context: Context, caller: Caller, prefix: str, limit: int, offset: int) -> ArtifactList:
-    """Return a page of the caller's files, newest first. Raises `Conflict` for a key without an account."""
-    return await context.database.read(_page, caller.account_of("Artifacts"), prefix, limit, offset)
-
-
-def _page(connection: Connection, account_id: str, prefix: str, limit: int, offset: int) -> ArtifactList:
+def page(connection: Connection, account_id: str, prefix: str, limit: int, offset: int) -> ArtifactList:
+    """Return a page of an account's files, newest first."""
     files = store.files_of(connection, account_id, prefix, limit, offset)
     uses = store.uses_of(connection, account_id, [file.artifact_id for file in files], MOST_USES)
     return ArtifactList(

@@ -32,4 +32,4 @@ async def list_artifacts(
     offset: Annotated[int, Query(ge=0, le=10**9, description="How many of the newest files to skip")] = 0,
 ) -> ArtifactList:
     """Your uploads and the outputs of your jobs, newest first, each with the newest 20 of your jobs that read or wrote it."""
-    return await files.page(context, caller, prefix, limit, offset)
+    return await context.database.read(files.page, caller.account_of("Artifacts"), prefix, limit, offset)

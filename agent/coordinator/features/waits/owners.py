@@ -28,12 +28,8 @@ MAX_KINDS: Final = 50
 _Kind = tuple[str, str | None, tuple[ReasonCode, ...]]
 
 
-async def of_miner(context: Context, caller: Caller, miner_id: str) -> MinerExplanation:
+def of_miner(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerExplanation:
     """Return why one of the caller's miners does not get the jobs that wait. Raises `NotFound`."""
-    return await context.database.read(_explanation, context, caller, miner_id)
-
-
-def _explanation(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerExplanation:
     of_caller(connection, caller, miner_id)
     now = context.clock()
     miners = known_miners(connection, context.settings, now)

@@ -41,4 +41,4 @@ async def explain_miner(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId
 ) -> MinerExplanation:
     """Returns, for each kind of waiting job, why the miner does not get it and what would change that."""
-    return await owners.of_miner(context, caller, miner_id)
+    return await context.database.read(owners.of_miner, context, caller, miner_id)

@@ -79,7 +79,7 @@ async def list_accounts(
     ] = None,
 ) -> AccountList:
     """All accounts with their balance and escrow, oldest first."""
-    return await wallets.accounts(context, limit=limit, after_id=after)
+    return await context.database.read(wallets.accounts, context, limit, after)
 
 
 @router.post(

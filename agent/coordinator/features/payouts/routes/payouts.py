@@ -84,7 +84,7 @@ async def list_batches(
     ] = None,
 ) -> PayoutBatchList:
     """Returns batches without their payments, newest first, and the adapters that batches can use."""
-    return await batches.page(context, limit=limit, before_id=before, status=state)
+    return await context.database.read(batches.page, context, limit, before, state)
 
 
 @router.post(
@@ -176,7 +176,7 @@ async def of_miner(
     before: Before = None,
 ) -> MinerPayouts:
     """Returns the payments to a miner, newest first, and how much is available, on hold, on its way, and paid out."""
-    return await miners.payments(context, caller, miner_id, limit=limit, before_id=before)
+    return await context.database.read(miners.payments, context, caller, miner_id, limit, before)
 
 
 @router.get(
