@@ -13,7 +13,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
 from agent.core.market.ledger import InsufficientFunds, JobSettlement
-from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from agent.core.values.quantities import format_time, format_units, from_units, to_units
 from aitbc.figures.amounts import with_currency
 from aitbc.statement import job_price
 
@@ -88,7 +88,7 @@ def job_update(
     if miner_id is not None:
         data["miner_id"] = miner_id
     if cost is not None:
-        data["cost"] = money(cost)
+        data["cost"] = format_units(cost)
     if life.failure is not None and life.state in (JobState.FAILED, JobState.SUBMITTED):
         field_name = "error" if life.state is JobState.FAILED else "last_failure"
         data[field_name] = {"code": life.failure.code, "message": life.failure.message}
@@ -109,7 +109,7 @@ def settled(item: Change, settlement: JobSettlement, now: float) -> NewEvent:
         "transaction_id": ledger.payment_id(record.job_id),
         "job_id": record.job_id,
         "status": (ledger.Status.SETTLED if settlement.paid else ledger.Status.REFUNDED).value,
-        "amount": money(settlement.paid),
+        "amount": format_units(settlement.paid),
         "timestamp": format_time(now),
     }
     return NewEvent("marketplace_update", data, record.account_id, payee(item, settlement), record.job_id)
@@ -133,14 +133,9 @@ def price(item: Change) -> int:
 
 def too_costly(error: InsufficientFunds) -> InsufficientBalance:
     """Return the error for a job that its account cannot pay."""
-    needed, balance = money(error.needed), money(error.balance)
+    needed, balance = format_units(error.needed), format_units(error.balance)
     return InsufficientBalance(
         f"The job may cost up to {with_currency(needed)}, but your wallet has {with_currency(balance)}. "
         "Lower pricing.max_cost, or have your account credited.",
         {"needed": needed, "balance": balance},
     )
-
-
-def money(units: int) -> str:
-    """Return units of 1e-8 as a decimal string."""
-    return format_money(from_units(units))

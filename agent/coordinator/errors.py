@@ -41,8 +41,8 @@ def map_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        message, fields = "The request is not valid.", _fields(request, error.errors())
-        return _error(request, ValidationFailed.status, ValidationFailed.code, message, {"fields": fields})
+        fields = _fields(request, error.errors())
+        return await known(request, ValidationFailed("The request is not valid.", fields))
 
     @app.exception_handler(HTTPException)
     async def protocol(request: Request, error: HTTPException) -> Response:
@@ -71,16 +71,11 @@ def map_errors(app: FastAPI) -> None:
     @app.exception_handler(PydanticSerializationError)
     async def unreadable(request: Request, _: Exception) -> Response:
         message = "The request contains text that is not valid Unicode."
-        return _error(
-            request, ValidationFailed.status, ValidationFailed.code, message, {"fields": {"body": message}}
-        )
+        return await known(request, ValidationFailed(message, {"body": message}))
 
     @app.exception_handler(ValidationError)
     async def malformed(request: Request, error: ValidationError) -> Response:
-        fields = {"fields": field_errors(error)}
-        return _error(
-            request, ValidationFailed.status, ValidationFailed.code, "The request is not valid.", fields
-        )
+        return await known(request, ValidationFailed("The request is not valid.", field_errors(error)))
 
 
 def _allowed(request: Request) -> str:

@@ -8,7 +8,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from agent import features
 from agent.coordinator import hooks, metrics, routes
-from agent.coordinator.blobs.choice import open_directory
+from agent.coordinator.blobs.directory import open_directory
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster import Alone, Cluster, Installation
 from agent.coordinator.feature import Feature

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from agent.atomic_file import sync_directory
+from agent.atomic_file import replace_file
 from agent.core.errors import ConfigurationError
 
 SECRET_BYTES: Final = 32
@@ -34,12 +32,6 @@ def _read(path: Path) -> bytes:
 def _make(path: Path) -> bytes:
     secret = secrets.token_bytes(SECRET_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Written to a temporary file and renamed, so that a crash leaves either no key or a whole one.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).rename(path)
-    sync_directory(path.parent)
+    # Atomic, so that a crash leaves either no key or a whole one.
+    replace_file(path, secret, 0o600)
     return secret

@@ -20,6 +20,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
+from urllib.parse import unquote, urlsplit
 
 from agent.atomic_file import sync_directory
 from agent.coordinator.blobs.store import (
@@ -35,6 +36,7 @@ from agent.coordinator.blobs.store import (
 )
 from agent.core.errors import ApiError, ConfigurationError, NotFound, ServiceUnavailable
 from agent.fault_points import reach
+from agent.settings import Settings
 
 BATCH: Final = 500
 
@@ -224,3 +226,25 @@ def disk_error(error: OSError) -> ApiError:
     if error.errno in _DISK_FULL:
         return disk_full()
     return ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.")
+
+
+ARTIFACTS: Final = "coordinator/artifacts"
+
+
+def directory_of(settings: Settings) -> Path | None:
+    """Return the directory of the blobs, or None if they are elsewhere."""
+    url = settings.artifacts.url
+    if url is None:
+        return settings.data_dir / ARTIFACTS
+    return Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
+
+
+def open_directory(settings: Settings) -> ArtifactDirectory:
+    """Return the store in the directory that the settings name. Raises `ConfigurationError` if they name no directory."""
+    directory = directory_of(settings)
+    if directory is None:
+        raise ConfigurationError(
+            f"This coordinator cannot store files in {settings.artifacts.url}. Correct `artifacts.url`."
+        )
+    shared = settings.database.on_postgres or settings.artifacts.url is not None
+    return ArtifactDirectory(directory, max_size=int(settings.coordinator.max_artifact), shared=shared)

@@ -28,7 +28,7 @@ from agent.core.market.reductions import LOWEST_SHARE, reduced
 from agent.core.matching import Candidate, Waiting
 from agent.core.nonces import Secrets, cache_salt, lease_nonce
 from agent.core.ranked_miners import RankedMiners
-from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from agent.core.values.quantities import format_time, format_units, to_units
 from agent.protocol.messages import MAX_LEASES
 from agent.settings.coordinator import CoordinatorSettings
 
@@ -232,8 +232,8 @@ def lease_message(
         "attempt": job.attempts,
         "service": record.service,
         "spec_digest": record.spec_digest,
-        "unit_price": format_money(from_units(unit_price)),
-        "max_cost": format_money(from_units(record.max_cost)),
+        "unit_price": format_units(unit_price),
+        "max_cost": format_units(record.max_cost),
         "assigned_at": format_time(lease.assigned_at),
         "lease_expires_at": format_time(lease.expires_at),
         "deadline": format_time(lease.deadline),

@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, insert, select, text, update
 
+from agent.coordinator.store import records
 from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments
 
 MINERS: Final = "account_payouts"
@@ -85,25 +86,23 @@ def add_key(connection: Connection, record: KeyRecord, sha256: str) -> None:
 def key_by_secret(connection: Connection, sha256: str) -> KeyRecord | None:
     """Return the key with this secret, or None if it is unknown or revoked."""
     query = select(*KEY_COLUMNS).where(api_keys.c.sha256 == sha256, api_keys.c.revoked_at.is_(None))
-    row = connection.execute(query).one_or_none()
-    return None if row is None else KeyRecord(*row)
+    return records.find(connection, KeyRecord, query)
 
 
 def key(connection: Connection, key_id: str) -> KeyRecord | None:
     """Return the key with this id, or None."""
-    row = connection.execute(select(*KEY_COLUMNS).where(api_keys.c.key_id == key_id)).one_or_none()
-    return None if row is None else KeyRecord(*row)
+    return records.find(connection, KeyRecord, select(*KEY_COLUMNS).where(api_keys.c.key_id == key_id))
 
 
 def keys_of(connection: Connection, account_id: str) -> list[KeyRecord]:
     """Return the valid keys of an account, oldest first."""
     query = select(*KEY_COLUMNS).where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
-    return [KeyRecord(*row) for row in connection.execute(query.order_by(api_keys.c.key_id))]
+    return records.find_all(connection, KeyRecord, query.order_by(api_keys.c.key_id))
 
 
 def keys(connection: Connection) -> list[KeyRecord]:
     """Return all keys, including revoked ones, oldest first."""
-    return [KeyRecord(*row) for row in connection.execute(select(*KEY_COLUMNS).order_by(api_keys.c.key_id))]
+    return records.find_all(connection, KeyRecord, select(*KEY_COLUMNS).order_by(api_keys.c.key_id))
 
 
 def revoke_key(connection: Connection, key_id: str, now: float) -> bool:

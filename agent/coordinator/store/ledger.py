@@ -14,13 +14,12 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal,
     literal_column,
     select,
     update,
 )
 
-from agent.coordinator.store import changed_balances, locks
+from agent.coordinator.store import changed_balances, locks, records
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, postings, transactions
@@ -95,7 +94,7 @@ class TransactionRecord:
     settled_at: float | None
 
 
-COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
+COLUMNS = records.columns(transactions, TransactionRecord)
 _insert_transaction = Prepared(insert(transactions))
 _insert_postings = Prepared(insert(postings))
 _close = Prepared(
@@ -108,16 +107,6 @@ _close = Prepared(
 def payment_id(job_id: str) -> str:
     """Return the id of a job's only payment."""
     return "tx_" + job_id.removeprefix("job_")
-
-
-def payment_id_of(job_id: ColumnElement[str]) -> ColumnElement[str]:
-    """Return the expression for `payment_id` of a column."""
-    return literal("tx_").concat(func.substr(job_id, len("job_") + 1))
-
-
-def add_entry(connection: Connection, tx_id: str, name: str, entry: Entry) -> None:
-    """Store a further entry of a transaction, and change the balances."""
-    post(connection, [(tx_id, name, entry)])
 
 
 def balance(connection: Connection, ledger_account: str) -> int:
@@ -152,14 +141,14 @@ def add_payments(connection: Connection, payments: Sequence[NewPayment], now: fl
 
     Raises `StaleRead` if another transaction has spent the money since the balances were read.
     """
-    records = [
+    pending = [
         TransactionRecord(
             payment_id(payment.job_id), TransactionKind.PAYMENT, Status.PENDING, payment.account_id, None, payment.job_id,
             payment.held, 0, 0, "", now, None,
         )
         for payment in payments
     ]  # fmt: skip
-    add(connection, records)
+    add(connection, pending)
     spent: Counter[str] = Counter()
     for payment in payments:
         spent[available(payment.account_id)] += payment.held
@@ -200,12 +189,10 @@ def close(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]
     return {tx_id for (tx_id,) in _close.rows_many(connection, rows)}
 
 
-def add(connection: Connection, records: Sequence[TransactionRecord]) -> None:
+def add(connection: Connection, new_transactions: Sequence[TransactionRecord]) -> None:
     """Store transactions without their entries."""
-    names = TransactionRecord.__dataclass_fields__
-    _insert_transaction.run_many(
-        connection, [{name: getattr(record, name) for name in names} for record in records]
-    )
+    rows = [records.values(transaction) for transaction in new_transactions]
+    _insert_transaction.run_many(connection, rows)
 
 
 def post(
@@ -249,8 +236,7 @@ def balances_of(connection: Connection, ledger_accounts: Sequence[str]) -> dict[
 
 def find(connection: Connection, tx_id: str) -> TransactionRecord | None:
     """Return the transaction, or None."""
-    row = connection.execute(select(*COLUMNS).where(transactions.c.tx_id == tx_id)).one_or_none()
-    return None if row is None else TransactionRecord(*row)
+    return records.find(connection, TransactionRecord, select(*COLUMNS).where(transactions.c.tx_id == tx_id))
 
 
 def has_credit(connection: Connection, account_id: str) -> bool:
@@ -278,7 +264,7 @@ def page(
     if before_id is not None:
         conditions.append(transactions.c.tx_id < before_id)
     query = select(*COLUMNS).where(*conditions).order_by(transactions.c.tx_id.desc()).limit(limit)
-    return [TransactionRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, TransactionRecord, query)
 
 
 def problems(connection: Connection) -> list[str]:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store import records
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import challenges, enrolments, miners, runs
 
@@ -66,7 +67,7 @@ _last_fault = Prepared(
     .order_by(runs.c.ended_at.desc())
     .limit(1)
 )
-_COLUMNS = tuple(miners.c[name] for name in MinerRecord.__dataclass_fields__)
+_COLUMNS = records.columns(miners, MinerRecord)
 _IS_PRESENT = miners.c.removed_at.is_(None)
 _by_id = Prepared(select(*_COLUMNS).where(miners.c.miner_id == bindparam("key")))
 _touch = Prepared(update(miners).where(miners.c.miner_id == bindparam("key")))
@@ -103,7 +104,7 @@ def find_former(connection: Connection, miner_id: str) -> MinerRecord | None:
 def all_miners(connection: Connection) -> list[MinerRecord]:
     """Return all miners, the most recently seen first, without removed ones."""
     query = select(*_COLUMNS).where(_IS_PRESENT).order_by(miners.c.seen_at.desc())
-    return [MinerRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, MinerRecord, query)
 
 
 def names(connection: Connection) -> dict[str, str]:
@@ -169,7 +170,7 @@ def count_versions(connection: Connection) -> dict[str | None, int]:
 
 def save(connection: Connection, record: MinerRecord) -> None:
     """Store a new or an existing miner."""
-    values = {name: getattr(record, name) for name in MinerRecord.__dataclass_fields__}
+    values = records.values(record)
     changed = connection.execute(update(miners).where(miners.c.miner_id == record.miner_id).values(values))
     # An update first: a miner registers at every start of its agent, and joins only once.
     if changed.rowcount == 0:

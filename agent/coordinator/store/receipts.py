@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, text
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, records
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
 from agent.coordinator.store.unfinished import UnfinishedRows
@@ -61,8 +61,7 @@ class JobReceipt(NamedTuple):
     receipt: str | None
 
 
-_FIELDS = tuple(ReceiptRecord.__dataclass_fields__)
-_COLUMNS = tuple(receipts.c[name] for name in _FIELDS)
+_COLUMNS = records.columns(receipts, ReceiptRecord)
 _insert = Prepared(insert(receipts))
 _of_job = Prepared(select(*_COLUMNS).where(receipts.c.job_id == bindparam("key")))
 _with_job = Prepared(
@@ -85,9 +84,9 @@ _next_in_queue = Prepared(
 )
 
 
-def add(connection: Connection, records: Sequence[ReceiptRecord]) -> None:
+def add(connection: Connection, new_receipts: Sequence[ReceiptRecord]) -> None:
     """Store the only receipts of jobs."""
-    _insert.run_many(connection, [{name: getattr(record, name) for name in _FIELDS} for record in records])
+    _insert.run_many(connection, [records.values(receipt) for receipt in new_receipts])
 
 
 def of_job(connection: Connection, job_id: str) -> ReceiptRecord | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select, text, update
 
-from agent.coordinator.store import counts
+from agent.coordinator.store import counts, records
 from agent.coordinator.store.jobs import JobRecord, from_row
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs
@@ -61,7 +61,7 @@ def leases_of(connection: Connection, miner_ids: Sequence[str]) -> dict[str, int
 def of_miners(connection: Connection, miner_ids: Sequence[str]) -> list[RunningJob]:
     """Return the jobs that these miners run, in the order of submission."""
     query = select(*_RUNNING).where(RUNS, jobs.c.lease_miner_id.in_(miner_ids))
-    running_jobs = [RunningJob(*row) for row in connection.execute(query)]
+    running_jobs = records.find_all(connection, RunningJob, query)
     return sorted(running_jobs, key=lambda job: job.job_id)
 
 

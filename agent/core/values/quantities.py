@@ -83,6 +83,11 @@ def format_money(amount: Decimal) -> str:
     return text or "0"
 
 
+def format_units(units: int) -> str:
+    """Return units of 1e-8 as a decimal string."""
+    return format_money(from_units(units))
+
+
 def to_units(amount: Decimal) -> int:
     """Return money as an integer of 1e-8 units, for the database."""
     return int(amount.quantize(Decimal(1).scaleb(-MONEY_DECIMALS), rounding=ROUND_UP).scaleb(MONEY_DECIMALS))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.coordinator.blobs.choice import open_directory
+from agent.coordinator.blobs.directory import open_directory
 from agent.coordinator.blobs.store import BlobStore
 from agent.core.errors import ConfigurationError, NotFound, PayloadTooLarge
 from agent.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.coordinator.features.audits.registered import contradiction
+from agent.coordinator.features.audits.rules import contradiction
 
 GPUS = {"GPU-1": "NVIDIA L4", "GPU-2": "NVIDIA L4"}
 WHISPER = ("whisper_transcription", "whisper", "0.2.0+1.2.1")

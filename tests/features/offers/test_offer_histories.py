@@ -14,7 +14,7 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from agent.coordinator.features.offers import acceptance, offers, store
 from agent.coordinator.features.offers.acceptance import AcceptRequest
-from agent.coordinator.features.offers.errors import OfferNotAvailable
+from agent.coordinator.features.offers.fields import OfferNotAvailable
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.features.offers.rules import Offer
 from agent.coordinator.operations.callers import Caller

@@ -11,7 +11,7 @@ import pytest
 
 from agent.coordinator.features.payouts.adapter import AddressRefused
 from agent.coordinator.features.payouts.adapters.file import FileAdapter
-from agent.coordinator.features.payouts.adapters.spreadsheets import harmless
+from agent.core.values.spreadsheets import harmless
 from aitbc.canonical import sha256_hex
 from support.payouts.adapters import batch, payment, site, stored
 

@@ -23,8 +23,7 @@ from agent import __version__
 from agent.atomic_file import sync_directory
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.coordinator.blobs.choice import directory_of
-from agent.coordinator.blobs.directory import ArtifactDirectory
+from agent.coordinator.blobs.directory import ArtifactDirectory, directory_of
 from agent.coordinator.features.log.fsck import Examination, examine
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.installed import EXAMINERS, check_database

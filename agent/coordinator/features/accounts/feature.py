@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature
-from agent.coordinator.features.accounts.routes import admin, keys, statements, wallet
+from agent.coordinator.features.accounts.routes import admin, keys, wallet
 
-FEATURE: Final = Feature(
-    name="accounts", routers=(wallet.router, keys.router, admin.router, statements.router)
-)
+FEATURE: Final = Feature(name="accounts", routers=(wallet.router, keys.router, admin.router))

@@ -12,6 +12,7 @@ from agent.coordinator.features.accounts import wallets
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.core.values.quantities import format_time, make_id
+from agent.core.values.spreadsheets import harmless
 
 COLUMNS: Final = (
     "created_at",
@@ -29,8 +30,6 @@ COLUMNS: Final = (
     "note",
 )
 PAGE: Final = 500
-FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""With what spreadsheets begin a formula. Names and notes are text of others."""
 
 
 async def lines(context: Context, caller: Caller, month: str) -> AsyncIterator[str]:
@@ -44,7 +43,7 @@ async def lines(context: Context, caller: Caller, month: str) -> AsyncIterator[s
     while before_id is not None:
         page = await wallets.transactions(context, caller, limit=PAGE, before_id=before_id)
         of_month = [row for row in page.transactions if row.created_at >= first]
-        yield _lines([[_cell(getattr(row, name)) for name in COLUMNS] for row in of_month])
+        yield _lines([[harmless(getattr(row, name) or "") for name in COLUMNS] for row in of_month])
         # A page with older rows is the last one.
         before_id = page.next if len(of_month) == len(page.transactions) else None
 
@@ -53,9 +52,3 @@ def _lines(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue()
-
-
-def _cell(value: str | None) -> str:
-    """Return the text of a cell. An apostrophe keeps spreadsheets from running it."""
-    text = value or ""
-    return f"'{text}" if text.startswith(FORMULAS) else text

@@ -12,7 +12,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access, job_lists, ledger
 from agent.coordinator.store.ledger import TransactionRecord
 from agent.core.market.ledger import FEES, ISSUED, available, earned, escrow
-from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from agent.core.values.quantities import format_optional_time, format_time, format_units
 from aitbc.answers.accounts import Account, AccountList, Role, Transaction, TransactionList, Wallet
 
 
@@ -25,7 +25,7 @@ async def wallet(context: Context, caller: Caller) -> Wallet:
 
 def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
     def amount(ledger_account: str) -> str:
-        return _money(ledger.balance(connection, ledger_account))
+        return format_units(ledger.balance(connection, ledger_account))
 
     if caller.role is Role.CLIENT and caller.account_id is not None:
         return Wallet(
@@ -34,13 +34,13 @@ def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
             held=amount(escrow(caller.account_id)),
             slowed_until=_slowed_until(_limits(connection, context).get(caller.account_id)),
         )
-    return Wallet(balance=amount(FEES), held="0", issued=_money(-ledger.balance(connection, ISSUED)))
+    return Wallet(balance=amount(FEES), held="0", issued=format_units(-ledger.balance(connection, ISSUED)))
 
 
 def _of_miner(connection: Connection, context: Context, miner_id: str) -> Wallet:
     return Wallet(
         miner_id=miner_id,
-        balance=_money(ledger.balance(connection, earned(miner_id))),
+        balance=format_units(ledger.balance(connection, earned(miner_id))),
         held="0",
         **where_money_is(connection, context, miner_id),
     )
@@ -75,14 +75,14 @@ def _transaction(record: TransactionRecord, job_name: str | None = None) -> Tran
         transaction_id=record.tx_id,
         type=record.kind,
         status=record.status,
-        amount=_money(record.paid),
+        amount=format_units(record.paid),
         created_at=format_time(record.created_at),
         job_id=record.job_id if is_payment else None,
         job_name=job_name if is_payment else None,
         miner_id=record.miner_id,
-        held=_money(record.held) if is_held else None,
-        fee=_money(record.fee) if is_payment else None,
-        refunded=_money(refunded) if is_held else None,
+        held=format_units(record.held) if is_held else None,
+        fee=format_units(record.fee) if is_payment else None,
+        refunded=format_units(refunded) if is_held else None,
         settled_at=format_optional_time(record.settled_at),
         note=record.note or None,
     )
@@ -108,8 +108,8 @@ def accounts(connection: Connection, context: Context, limit: int, after_id: str
             Account(
                 account_id=record.account_id,
                 name=record.name,
-                balance=_money(amounts.get(available(record.account_id), 0)),
-                held=_money(amounts.get(escrow(record.account_id), 0)),
+                balance=format_units(amounts.get(available(record.account_id), 0)),
+                held=format_units(amounts.get(escrow(record.account_id), 0)),
                 created_at=format_time(record.created_at),
                 slowed_until=_slowed_until(limits.get(record.account_id)),
             )
@@ -117,7 +117,3 @@ def accounts(connection: Connection, context: Context, limit: int, after_id: str
         ],
         next=page_records[-1].account_id if len(records) > limit else None,
     )
-
-
-def _money(units: int) -> str:
-    return format_money(from_units(units))

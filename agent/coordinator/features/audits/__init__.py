@@ -1,5 +1,5 @@
 """Audits: finished jobs that another miner checks, and what follows from it (docs/explanation/audits.md).
 
-`rules` and `registered` are pure. `options` is what clients request, `choosing` draws the jobs, `canaries` are jobs of the coordinator's own,
+`rules` is pure. `options` is what clients request, `choosing` draws the jobs, `canaries` are jobs of the coordinator's own,
 and `advancing` calls `rounds`, which asks auditors, decides and settles. `funds` pays.
 """

@@ -15,7 +15,7 @@ from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import random_number, unprovable
 from agent.coordinator.features.audits.rounds.deciding import delete_data, one_by_one
 from agent.coordinator.features.audits.settings import AuditSettings
-from agent.coordinator.features.audits.store import canaries, files
+from agent.coordinator.features.audits.store import canaries
 from agent.coordinator.features.audits.store.canaries import CanaryRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access, artifacts, jobs, queue
@@ -168,7 +168,7 @@ def _submit(connection: Connection, context: Context, canary_id: str, draw: Cana
         funds.fund(connection, canary.account_id, draw.tx_id, job.max_cost, now)
         # The miner is drawn among all that could run it. By the usual choice, some would hardly ever get a canary.
         lifecycle.create(connection, replace(job, requested_miner_id=target.miner_id))
-        files.copy_inputs(connection, canary.job_id, job.job_id, with_outputs=False)
+        canaries.copy_inputs(connection, canary.job_id, job.job_id, with_outputs=False)
 
 
 def _target(

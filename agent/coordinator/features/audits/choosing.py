@@ -10,8 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from agent.coordinator.features.audits import funds
-from agent.coordinator.features.audits.registered import contradiction
-from agent.coordinator.features.audits.rules import AuditKind, share, surcharge
+from agent.coordinator.features.audits.rules import AuditKind, contradiction, share, surcharge
 from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.coordinator.features.audits.rules import AuditKind, Verdict
-from agent.coordinator.features.audits.store import audits, leaves
+from agent.coordinator.features.audits.store import audits
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.files.examination import Find
 from agent.coordinator.store.database import Connection
@@ -27,7 +27,7 @@ def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]
         if record.kind == AuditKind.SECOND_OPINION and record.opinion == Verdict.PASS
     }
     references: set[str] = set()
-    for reference, content in leaves.verdicts(connection):
+    for reference, content in audits.verdicts(connection):
         references.add(reference)
         try:
             logged = parse_verdict(content.encode())

@@ -1,4 +1,4 @@
-"""The rules of audits: how many of a miner's jobs are checked, what the opinions of auditors decide, and when a miner is sanctioned.
+"""The rules of audits: which of a miner's jobs are checked, what the opinions of auditors decide, and when a miner is sanctioned.
 
 An honest miner fails a check with a probability of at most `q`, the bound of the calibration. A failed check alone proves nothing; many
 of them do. docs/explanation/audits.md derives the numbers.
@@ -7,7 +7,7 @@ of them do. docs/explanation/audits.md derives the numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -278,3 +278,36 @@ def surcharge(price: int, budget: int, reserved: int) -> int:
 def looking(usual: int, percent: float) -> int:
     """Return the most that an opinion is paid that proves nothing: what a first comparison costs, in percent of the job's price."""
     return math.ceil(usual * percent / 100)
+
+
+PYTHON_MODELS: Final = ("ai_inference", "python")
+"""Service and runner whose version ends with that of Python, as `python` of the evidence states it."""
+
+
+def contradiction(
+    device: tuple[str, str, str | None],
+    gpus: Mapping[str, str],
+    runner: tuple[str, str, str],
+    python: object = None,
+) -> str:
+    """Return what of a statement or its evidence contradicts the miner's registration, in one sentence; empty if nothing does.
+
+    `device` has the stated kind, name and UUIDs (with commas); `gpus` are the registered names by UUID. `runner` has the service, the
+    runner and its version, which are registered. An honest agent takes all of this from the same source, so that only an outdated
+    registration can differ.
+    """
+    kind, name, uuids = device
+    if kind != "cpu":
+        stated = (uuids or "").split(",")
+        missing = [uuid for uuid in stated if uuid not in gpus]
+        if missing:
+            return f"The statement names the GPU {missing[0]!a}, which the miner has not registered."
+        registered = gpus.get(stated[0], "")
+        # With several GPUs, the statement has their number and the first one's name.
+        if name != (registered if len(stated) == 1 else f"{len(stated)} x {registered}"):
+            return f"The statement names the device {name!a}, but the miner has registered {registered!a}."
+    service, runner_name, version = runner
+    # Only the version of this runner ends with that of Python.
+    if (service, runner_name) == PYTHON_MODELS and python is not None and not version.endswith(f"+{python}"):
+        return f"The evidence names Python {python!a}, but the miner has registered {version!a}."
+    return ""

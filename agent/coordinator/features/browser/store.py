@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
 
 from agent.coordinator.features.browser.tables import browser_session_keys, browser_sessions, logins
+from agent.coordinator.store import records
 from agent.coordinator.store.access import KEY_COLUMNS, KeyRecord
 from agent.coordinator.store.schema.tables import api_keys
 
@@ -65,8 +66,7 @@ def key_of(connection: Connection, sha256: str, role: str, now: float) -> KeyRec
         .where(browser_sessions.c.sha256 == sha256, browser_sessions.c.expires_at > now)
         .where(api_keys.c.role == role, api_keys.c.revoked_at.is_(None))
     )
-    row = connection.execute(query).first()
-    return None if row is None else KeyRecord(*row)
+    return records.find(connection, KeyRecord, query)
 
 
 def find(connection: Connection, sha256: str, now: float) -> SessionRecord | None:
@@ -160,8 +160,9 @@ def add_login(
 def find_login(connection: Connection, sha256: str, now: float) -> LoginRecord | None:
     """Return what a login link grants, or None if it is unknown, used or expired."""
     query = select(logins.c.account_id, logins.c.miner_id, logins.c.admin)
-    row = connection.execute(query.where(logins.c.sha256 == sha256, logins.c.expires_at >= now)).one_or_none()
-    return None if row is None else LoginRecord(*row)
+    return records.find(
+        connection, LoginRecord, query.where(logins.c.sha256 == sha256, logins.c.expires_at >= now)
+    )
 
 
 def use_login(connection: Connection, sha256: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from agent.coordinator.store import records
 from agent.coordinator.store.schema.tables import enrolments, miners
 
 
@@ -26,7 +27,7 @@ class EnrolmentRecord:
     owner: str | None = None
 
 
-_COLUMNS = tuple(enrolments.c[name] for name in EnrolmentRecord.__dataclass_fields__)
+_COLUMNS = records.columns(enrolments, EnrolmentRecord)
 
 
 def add(connection: Connection, record: EnrolmentRecord, sha256: str) -> None:

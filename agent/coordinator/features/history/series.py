@@ -15,7 +15,7 @@ from agent.coordinator.store import counts, miners
 from agent.coordinator.store.ledger import TransactionKind
 from agent.core.jobs import JobState
 from agent.core.market.ledger import JobSettlement
-from agent.core.values.quantities import format_money, format_time, from_units
+from agent.core.values.quantities import format_time, format_units
 from aitbc.answers.history import History, HistoryPoint, Metric, Period
 
 Value = int | float | str | None
@@ -38,7 +38,7 @@ def _average(value: Any) -> float | None:
 
 
 def _money(value: Any) -> str:
-    return format_money(from_units(int(value or 0)))
+    return format_units(int(value or 0))
 
 
 _NAMES: Final[dict[Metric, tuple[tuple[str, ...], Callable[[Any], Value]]]] = {

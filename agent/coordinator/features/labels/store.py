@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, select
 
 from agent.coordinator.features.labels.tables import job_labels
+from agent.coordinator.store import records
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.prepared import Prepared
 
@@ -80,7 +81,7 @@ def counts(
         query = query.where(job_labels.c.account_id == account_id)
     if key is not None:
         query = query.where(job_labels.c.key == key)
-    return [CountedLabel(*row) for row in connection.execute(query)]
+    return records.find_all(connection, CountedLabel, query)
 
 
 def forget(connection: Connection, job_ids: Sequence[str]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening, Task
 from agent.coordinator.features.log import leaves, metrics, public, routes
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, Sequencer, check
 from agent.coordinator.features.log.settings import TransparencyLogSettings
-from agent.coordinator.features.log.witnesses import load_witnesses
 from agent.coordinator.hooks import Hooks
 from agent.coordinator.http.bodies import BodyLimit, without_key
 from agent.coordinator.operations.context import Connection, Context
+from agent.core.errors import ConfigurationError
 from agent.sections import section_of
+from aitbc.errors import FormatError
+from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
 
 HEALTH: Final = "blockchain"
 """What the reference calls the log."""
@@ -28,11 +30,26 @@ def _open(opening: Opening) -> Sequencer:
         opening.clock,
         seconds=settings.log_checkpoint_seconds,
         published=opening.directory / PUBLISHED,
-        witnesses=load_witnesses(settings.witnesses),
+        witnesses=_witnesses(settings.witnesses),
     )
     # A coordinator whose log cannot continue must not accept jobs, whose receipts would be in no log.
     sequencer.check_at_start(opening.key_file)
     return sequencer
+
+
+def _witnesses(vkeys: Sequence[str]) -> tuple[str, ...]:
+    """Return the witnesses' public keys. Raises `ConfigurationError` for a malformed or repeated key."""
+    names = set()
+    for vkey in vkeys:
+        try:
+            _, public_key = parse_vkey(vkey, COSIGNATURE_TYPE)
+        except FormatError as error:
+            raise ConfigurationError(f"coordinator.witnesses: {error}") from None
+        # Two names with one key would count as two witnesses.
+        if public_key in names:
+            raise ConfigurationError(f"coordinator.witnesses: the key of {vkey} is given twice.")
+        names.add(public_key)
+    return tuple(vkeys)
 
 
 async def _begin(context: Context) -> None:

@@ -16,6 +16,7 @@ from agent.coordinator.features.log.tables import (
     log_queue,
     log_tiles,
 )
+from agent.coordinator.store import records
 from agent.coordinator.store.ledger import COLUMNS, Status, TransactionKind, TransactionRecord
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import receipts, transactions
@@ -83,8 +84,8 @@ _drop_tile = Prepared(delete(log_tiles).where(*_is_tile))
 _insert_tile = Prepared(insert(log_tiles))
 _insert_leaf = Prepared(insert(log_leaves))
 _dequeue = Prepared(delete(log_queue).where(log_queue.c.entry_id == bindparam("entry")))
-_CHECKPOINT = tuple(log_checkpoints.c[name] for name in CheckpointRecord.__dataclass_fields__)
-_COSIGNATURE = tuple(log_cosignatures.c[name] for name in CosignatureRecord.__dataclass_fields__)
+_CHECKPOINT = records.columns(log_checkpoints, CheckpointRecord)
+_COSIGNATURE = records.columns(log_cosignatures, CosignatureRecord)
 _LEAVES = select(
     log_leaves.c.leaf_index, log_leaves.c.reference, log_leaves.c.content, receipts.c.receipt
 ).join_from(
@@ -113,7 +114,7 @@ def queued(connection: Connection, limit: int | None = None, after_id: int = 0) 
     """Return the queued leaves in order, at most `limit`, from those behind the entry `after_id`."""
     query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
     page = query.where(log_queue.c.entry_id > after_id).order_by(log_queue.c.entry_id).limit(limit)
-    return [QueuedLeaf(*row) for row in connection.execute(page)]
+    return records.find_all(connection, QueuedLeaf, page)
 
 
 def first_queued(connection: Connection, after_id: int = 0) -> int | None:
@@ -190,7 +191,7 @@ def add_checkpoint(connection: Connection, record: CheckpointRecord) -> None:
     """Store the only checkpoint of its size."""
     connection.execute(
         insert(log_checkpoints),
-        {name: getattr(record, name) for name in CheckpointRecord.__dataclass_fields__},
+        records.values(record),
     )
 
 
@@ -221,14 +222,14 @@ def newest_checkpoint(connection: Connection, cosigned: int = 0) -> CheckpointRe
     if cosigned:
         # The first condition is literally that of the partial index.
         query = query.where(text("cosigned > 0"), log_checkpoints.c.cosigned >= cosigned)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else CheckpointRecord(*row)
+    return records.find(connection, CheckpointRecord, query)
 
 
 def checkpoint_of(connection: Connection, size: int) -> CheckpointRecord | None:
     """Return the checkpoint of this size, or None."""
-    row = connection.execute(select(*_CHECKPOINT).where(log_checkpoints.c.size == size)).one_or_none()
-    return None if row is None else CheckpointRecord(*row)
+    return records.find(
+        connection, CheckpointRecord, select(*_CHECKPOINT).where(log_checkpoints.c.size == size)
+    )
 
 
 def all_checkpoints(connection: Connection) -> Iterator[CheckpointRecord]:
@@ -240,7 +241,7 @@ def all_checkpoints(connection: Connection) -> Iterator[CheckpointRecord]:
 def cosignatures_of(connection: Connection, size: int) -> list[CosignatureRecord]:
     """Return the cosignatures of a checkpoint, ordered by witness."""
     query = select(*_COSIGNATURE).where(log_cosignatures.c.size == size).order_by(log_cosignatures.c.witness)
-    return [CosignatureRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, CosignatureRecord, query)
 
 
 def all_cosignatures(connection: Connection) -> Iterator[CosignatureRecord]:
@@ -250,18 +251,17 @@ def all_cosignatures(connection: Connection) -> Iterator[CosignatureRecord]:
         yield CosignatureRecord(*row)
 
 
-def put_cosignatures(connection: Connection, size: int, records: Iterable[CosignatureRecord]) -> None:
+def put_cosignatures(connection: Connection, size: int, cosignatures: Iterable[CosignatureRecord]) -> None:
     """Store cosignatures of one checkpoint. Only the newest of each witness is retained."""
     by_witness = {record.witness: record for record in cosignatures_of(connection, size)}
-    for record in records:
+    for record in cosignatures:
         present = by_witness.get(record.witness)
         # Requests may arrive out of order; the latest cosignature counts.
         if present is not None and present.timestamp >= record.timestamp:
             continue
         condition = (log_cosignatures.c.size == size, log_cosignatures.c.witness == record.witness)
         connection.execute(delete(log_cosignatures).where(*condition))
-        values = {name: getattr(record, name) for name in CosignatureRecord.__dataclass_fields__}
-        connection.execute(insert(log_cosignatures), values)
+        connection.execute(insert(log_cosignatures), records.values(record))
         by_witness[record.witness] = record
     connection.execute(
         update(log_checkpoints).where(log_checkpoints.c.size == size).values(cosigned=len(by_witness))

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
@@ -78,7 +78,7 @@ def _shorten_history(connection: Connection, miner_id: str) -> None:
 
 def waiting(connection: Connection, miner_id: str) -> list[CommandRecord]:
     """Return the commands that a miner has not executed yet, in the order in which they were given."""
-    return [_record(*row) for row in _waiting.rows(connection, {"key": miner_id})]
+    return [_record(row) for row in _waiting.rows(connection, {"key": miner_id})]
 
 
 def waiting_for(connection: Connection, miner_ids: Sequence[str]) -> dict[str, list[CommandRecord]]:
@@ -90,7 +90,7 @@ def waiting_for(connection: Connection, miner_ids: Sequence[str]) -> dict[str, l
     )
     by_miner: defaultdict[str, list[CommandRecord]] = defaultdict(list)
     for row in connection.execute(query):
-        record = _record(*row)
+        record = _record(row)
         by_miner[record.miner_id].append(record)
     return dict(by_miner)
 
@@ -103,7 +103,7 @@ def newest(connection: Connection, miner_id: str, limit: int) -> list[CommandRec
         .order_by(miner_commands.c.command_id.desc())
         .limit(limit)
     )
-    return [_record(*row) for row in connection.execute(query)]
+    return [_record(row) for row in connection.execute(query)]
 
 
 def settle(
@@ -139,19 +139,9 @@ def remove_all(connection: Connection, miner_id: str) -> None:
     connection.execute(delete(miner_commands).where(miner_commands.c.miner_id == miner_id))
 
 
-def _record(
-    command_id: str,
-    miner_id: str,
-    kind: str,
-    gpu: str | None,
-    seconds: float | None,
-    model: str | None,
-    created_at: float,
-    given_by: str,
-    settings: str | None,
-    executed_at: float | None,
-    refusal: str | None,
-) -> CommandRecord:
+def _record(row: Sequence[Any]) -> CommandRecord:
+    command_id, miner_id, kind, gpu, seconds, model, created_at, given_by, *outcome = row
+    settings, executed_at, refusal = outcome
     stored = json.loads(settings) if settings else {}
     new_settings, former_settings = (
         _settings(stored[name]) if name in stored else None for name in ("new", "before")

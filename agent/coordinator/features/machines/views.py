@@ -21,7 +21,7 @@ from agent.coordinator.store import counts, miners, running
 from agent.coordinator.store.miners import LastFault, MinerRecord
 from agent.coordinator.store.running import RunningJob
 from agent.core.jobs import JobState
-from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from agent.core.values.quantities import format_optional_time, format_time, format_units
 from agent.core.versions import standing, version_advice, version_problem
 from aitbc.answers.accounts import Role
 from aitbc.answers.miners import (
@@ -110,7 +110,7 @@ def _details(
         jobs=[_job(job) for job in running_jobs],
         commands=[_waiting(command) for command in waiting],
         reputation=track_record.reputation,
-        total_earned=format_money(from_units(track_record.earned)),
+        total_earned=format_units(track_record.earned),
         throttled_until=_throttled_until(connection, context, record.miner_id, now),
         energy=_energy(activity.get("energy")),
         selftest=_selftest(capabilities.get("selftest")),
@@ -273,5 +273,5 @@ def _summary(
         else MinerFault(
             job_id=fault.job_id, time=format_time(fault.ended_at), code=fault.code, message=fault.message
         ),
-        total_earned=format_money(from_units(track_record.earned)),
+        total_earned=format_units(track_record.earned),
     )

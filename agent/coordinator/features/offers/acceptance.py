@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 import structlog
@@ -13,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.offers import offers, store
-from agent.coordinator.features.offers.errors import OfferNotAvailable
-from agent.coordinator.features.offers.fields import OfferOptions
+from agent.coordinator.features.offers.fields import OfferNotAvailable, OfferOptions
 from agent.coordinator.features.offers.rules import EXHAUSTED, Offer, OfferState, misfit
 from agent.coordinator.features.offers.settings import OfferSettings
 from agent.coordinator.hooks import UNKNOWN, NewJob
@@ -35,7 +33,7 @@ from agent.core.errors import (
 from agent.core.jobs import FINAL, Abandon, Failure, JobState
 from agent.core.market.ledger import JobSettlement
 from agent.core.matching import Waiting
-from agent.core.values.quantities import Money, format_time, to_units
+from agent.core.values.quantities import Money, format_time, format_units, to_units
 from agent.sections import section_of
 from aitbc.answers.accounts import Role
 from aitbc.answers.market import OfferAccepted
@@ -101,7 +99,7 @@ def _accept(
         job_id=record.job_id,
         offer_id=offer_id,
         miner_id=offer.miner_id,
-        price=offers.money(offer.price if record.agreed_price is None else record.agreed_price),
+        price=format_units(offer.price if record.agreed_price is None else record.agreed_price),
     )
 
 
@@ -110,7 +108,7 @@ def _give(connection: Connection, context: Context, record: JobRecord, offer_id:
     offer, assigned = _given(connection, context, record, offer_id)
     # The miner's price counts, not the bid: a bid is only the client's consent to a price that may have changed.
     if bid < offer.price:
-        lowest = f"the offer's price is {offers.money(offer.price)}; bid at least that"
+        lowest = f"the offer's price is {format_units(offer.price)}; bid at least that"
         raise ValidationFailed("The bid is below the offer's price.", {"bid_price": lowest})
     lifecycle.bind(connection, assigned, offer.miner_id, offer.price)
     _reserve(connection, assigned, offer_id, context.clock())
@@ -259,18 +257,9 @@ def _check_offer(
 
 
 def _waiting(record: JobRecord) -> Waiting:
-    return Waiting(
-        job_id=record.job_id,
-        account_id=record.account_id,
-        service=record.service,
-        model=record.model,
-        priority=record.priority,
-        submitted_at=record.created_at,
-        cpu=Decimal(record.cpu_millis) / 1000,
-        memory=record.memory,
-        gpus=record.gpus,
-        restrictions=queue.restrictions_of(record),
-    )
+    """Return the job as it is compared with the offer, whose price and miner its client has chosen."""
+    job = queue.waiting_job(record)
+    return replace(job, budget=None, miner_id=None, needs=(), avoid_miner_id=None, failed_on=frozenset())
 
 
 _SENTENCES: dict[Obstacle, str] = {

@@ -6,9 +6,17 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import BaseModel, Field
 
-from agent.coordinator.features.offers.errors import OfferNotAvailable
+from agent.core.errors import ApiError
 from aitbc.answers.jobs import OfferedJob
 from aitbc.answers.miners import RemovedOffers
+
+
+class OfferNotAvailable(ApiError):
+    """The offer accepts no more jobs, or not this one. `details["reason"]` states which."""
+
+    code = "OFFER_NOT_AVAILABLE"
+    status = 410
+    remedy = "Choose another offer (`GET /v1/marketplace/offers`); `details.reason` states why this one does not fit."
 
 
 class OfferOptions(BaseModel, defer_build=True):

@@ -43,10 +43,9 @@ from agent.core.values.quantities import (
     Money,
     Quantity,
     format_bytes,
-    format_money,
     format_optional_time,
     format_time,
-    from_units,
+    format_units,
     parse_quantity,
     to_units,
 )
@@ -279,7 +278,7 @@ def view(offer: Offer, now: float, reputation: float | None = None) -> market.Of
         offer_id=offer.offer_id,
         miner_id=offer.miner_id,
         job_type=offer.job_type,
-        price=money(offer.price),
+        price=format_units(offer.price),
         status=offer.status(now),
         standing=offer.standing,
         requirements=market.OfferRequirements(
@@ -335,8 +334,3 @@ def find(connection: Connection, offer_id: str, *, lock: bool = False) -> Offer:
 
 def _unknown(offer_id: str) -> NotFound:
     return NotFound(f"There is no offer {offer_id}.", {"offer_id": offer_id})
-
-
-def money(units: int) -> str:
-    """Return units of 1e-8 as a decimal string."""
-    return format_money(from_units(units))

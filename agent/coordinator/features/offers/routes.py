@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, status
 
 from agent.coordinator.features.offers import acceptance, offers
 from agent.coordinator.features.offers.acceptance import AcceptRequest
-from agent.coordinator.features.offers.errors import OfferNotAvailable
+from agent.coordinator.features.offers.fields import OfferNotAvailable
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, Limit, Owner, OwnerOrAdmin

@@ -30,7 +30,7 @@ from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs, miners
 from agent.coordinator.store.unfinished import in_state
 from agent.core.jobs import JobState
-from agent.core.values.quantities import format_money, format_time, from_units
+from agent.core.values.quantities import format_time, format_units
 
 _COLUMNS = (
     offers.c.offer_id, offers.c.miner_id, offers.c.job_type, offers.c.price, offers.c.max_jobs, offers.c.jobs_left,
@@ -248,7 +248,7 @@ def event_of(offer: Offer, now: float) -> NewEvent:
         "offer_id": offer.offer_id,
         "miner_id": offer.miner_id,
         "job_type": offer.job_type,
-        "price": format_money(from_units(offer.price)),
+        "price": format_units(offer.price),
         "status": offer.status(now),
         "timestamp": format_time(now),
     }

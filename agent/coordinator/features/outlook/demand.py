@@ -12,7 +12,7 @@ from agent.coordinator.features.outlook import store
 from agent.coordinator.features.outlook.settings import OutlookSettings
 from agent.coordinator.operations import supply
 from agent.coordinator.operations.context import Connection, Context
-from agent.core.values.quantities import format_money, from_units
+from agent.core.values.quantities import format_units
 from agent.sections import section_of
 from aitbc.answers.fields import example
 
@@ -97,7 +97,7 @@ def _read(connection: Connection, context: Context, offered: list[tuple[str, str
                 service_id=key[0],
                 model=key[1],
                 jobs=jobs,
-                earned=format_money(from_units(earned)),
+                earned=format_units(earned),
                 waiting=number,
                 longest_wait=round(max(0.0, now - oldest), 1),
                 miners=offered.count(key),

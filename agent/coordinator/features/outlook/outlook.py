@@ -13,7 +13,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import miners
-from agent.core.values.quantities import format_money, from_units
+from agent.core.values.quantities import format_units
 from agent.sections import section_of
 from aitbc.answers.miners import EarningRange, MinerOutlook, ServiceOutlook
 
@@ -49,7 +49,7 @@ def of_machine(connection: Connection, context: Context, caller: Caller, miner_i
             ServiceOutlook(
                 service_id=service,
                 jobs=jobs,
-                per_hour=_money(int(earned / basis.hours) if basis.hours else 0),
+                per_hour=format_units(int(earned / basis.hours) if basis.hours else 0),
             )
             for service, (jobs, earned) in sorted(basis.by_service.items(), key=lambda item: -item[1][1])
         ],
@@ -68,14 +68,10 @@ def _missing(basis: Basis, settings: OutlookSettings) -> str | None:
 
 def _range(per_hour: HourlyRange, hours: int) -> EarningRange:
     return EarningRange(
-        low=_money(per_hour.low * hours),
-        typical=_money(per_hour.typical * hours),
-        high=_money(per_hour.high * hours),
+        low=format_units(per_hour.low * hours),
+        typical=format_units(per_hour.typical * hours),
+        high=format_units(per_hour.high * hours),
     )
-
-
-def _money(units: int) -> str:
-    return format_money(from_units(units))
 
 
 async def sample(context: Context) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Connection, cast, delete, func, select, text
 
 from agent.coordinator.features.outlook.estimate import OnlineDay, PaidWork
 from agent.coordinator.features.outlook.tables import online_days
+from agent.coordinator.store import records
 from agent.coordinator.store.ledger import Status, TransactionKind
 from agent.coordinator.store.schema.tables import jobs, transactions
 from agent.core.values.quantities import make_id
@@ -36,7 +37,7 @@ def add_online(connection: Connection, now: float, seconds: float, seen_after: f
 def online(connection: Connection, miner_ids: Sequence[str], first: int) -> list[OnlineDay]:
     """Return how long these machines were online on each day since `first`."""
     query = select(*online_days.c).where(online_days.c.miner_id.in_(miner_ids), online_days.c.day >= first)
-    return [OnlineDay(*row) for row in connection.execute(query)]
+    return records.find_all(connection, OnlineDay, query)
 
 
 def paid_models(connection: Connection, since: float, limit: int) -> dict[tuple[str, str], tuple[int, int]]:

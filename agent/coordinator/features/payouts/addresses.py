@@ -8,7 +8,7 @@ import structlog
 
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.adapter import AddressRefused
-from agent.coordinator.features.payouts.money import HOUR
+from agent.coordinator.features.payouts.miners import HOUR
 from agent.coordinator.features.payouts.rules import effective_at
 from agent.coordinator.features.payouts.store import addresses, bookings
 from agent.coordinator.features.payouts.store.addresses import AddressRecord
@@ -107,7 +107,12 @@ def _check(context: Context, statement: PayoutAddress) -> None:
             f"The statement is for the coordinator {statement.origin}, and this one is {context.signer.origin}."
         )
     # Otherwise, anybody who finds an old signed statement could set the address back to it.
-    age = context.clock() - parse_time(statement.created_at)
+    require_recent(context, statement.created_at)
+
+
+def require_recent(context: Context, created_at: str) -> None:
+    """Raise `Forbidden` for a signed statement that is too old, or from the future."""
+    age = context.clock() - parse_time(created_at)
     if not -AHEAD_SECONDS <= age <= OLDEST_SECONDS:
         raise Forbidden(
             "The statement is older than a day, or from the future. Check the clock of the machine that signs, and sign again."

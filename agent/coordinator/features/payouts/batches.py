@@ -12,18 +12,17 @@ import structlog
 from agent.coordinator.features.log.store import NewLeaf, queue
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.manifests import manifest_of
-from agent.coordinator.features.payouts.money import HOUR, held_since
+from agent.coordinator.features.payouts.miners import HOUR, held_since
 from agent.coordinator.features.payouts.rules import BatchState, Selection, Terms, choose
 from agent.coordinator.features.payouts.store import batches, bookings, transfers
-from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord
-from agent.coordinator.features.payouts.store.notices import announce
+from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord, announce
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.store import miners
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
-from agent.core.values.quantities import from_units, make_id, to_units
+from agent.core.values.quantities import format_units, from_units, make_id, to_units
 from aitbc.answers import payouts
 from aitbc.answers.payouts import PaymentState
 from aitbc.leaves.payouts import MAX_DECIMALS, converted
@@ -134,7 +133,7 @@ def _preview(connection: Connection, context: Context, plan: _BatchPlan) -> payo
     names = miners.names(connection)
     omitted = [
         payouts.OmittedMiner(
-            miner_id=miner_id, miner_name=names.get(miner_id), amount=views.money(amount), reason=reason
+            miner_id=miner_id, miner_name=names.get(miner_id), amount=format_units(amount), reason=reason
         )
         for miner_id, amount, reason in selection.omitted
     ]

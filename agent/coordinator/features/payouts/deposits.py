@@ -18,7 +18,7 @@ from agent.coordinator.operations.accounts.bookings import credit_inside
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks
 from agent.core.errors import Conflict, Unauthorized, ValidationFailed
-from agent.core.values.quantities import MONEY_DECIMALS, format_money, format_time, from_units
+from agent.core.values.quantities import MONEY_DECIMALS, format_time, format_units
 from aitbc.answers.payouts import Deposit, DepositList
 
 SIGNATURE: Final = "webhook-signature"
@@ -158,7 +158,7 @@ def _view(record: DepositRecord) -> Deposit:
         source=record.source,
         external_id=record.external_id,
         account_id=record.account_id,
-        amount=format_money(from_units(record.amount)),
+        amount=format_units(record.amount),
         external_amount=record.external_amount,
         currency=record.currency or None,
         rate=record.rate,

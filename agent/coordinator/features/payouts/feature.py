@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening
-from agent.coordinator.features.payouts import consistency, metrics, money
+from agent.coordinator.features.payouts import consistency, metrics, miners
 from agent.coordinator.features.payouts.adapter import Site
 from agent.coordinator.features.payouts.adapters.installed import open_adapters
 from agent.coordinator.features.payouts.routes import deposits, payouts, reports
@@ -31,5 +31,5 @@ FEATURE: Final = Feature(
     examine=consistency.examine,
     part=PayoutWorker,
     open=_open,
-    hooks=Hooks(miner_money=money.miner_money),
+    hooks=Hooks(miner_money=miners.miner_money),
 )

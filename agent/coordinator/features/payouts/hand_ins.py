@@ -9,7 +9,7 @@ import structlog
 
 from agent.coordinator.features.payouts import batches, views
 from agent.coordinator.features.payouts.adapter import AddressRefused
-from agent.coordinator.features.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
+from agent.coordinator.features.payouts.addresses import require_recent
 from agent.coordinator.features.payouts.signed_hand_in import PayoutHandIn, open_hand_in
 from agent.coordinator.features.payouts.store import transfers
 from agent.coordinator.features.payouts.store.batches import PayoutRecord, find
@@ -17,7 +17,6 @@ from agent.coordinator.features.payouts.worker import PayoutWorker, payment_of
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
-from agent.core.values.quantities import parse_time
 from aitbc.answers import payouts
 from aitbc.errors import FormatError, VerificationError
 
@@ -72,11 +71,7 @@ def _check(context: Context, payment: PayoutRecord, statement: PayoutHandIn) -> 
     # A signed statement for one payment must not be used for another one.
     if (statement.payout_id, statement.origin) != (payment.payout_id, context.signer.origin):
         raise Forbidden("The statement is for another payment or another coordinator.")
-    age = context.clock() - parse_time(statement.created_at)
-    if not -AHEAD_SECONDS <= age <= OLDEST_SECONDS:
-        raise Forbidden(
-            "The statement is older than a day, or from the future. Check the clock of the machine that signs, and sign again."
-        )
+    require_recent(context, statement.created_at)
 
 
 def _store(connection: Connection, payment: PayoutRecord, accepted: dict[str, Any]) -> payouts.Payout:

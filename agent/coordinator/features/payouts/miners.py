@@ -1,12 +1,17 @@
-"""Payouts of one miner, for its owner: its payments, where its money is, and proofs."""
+"""Payouts of one miner, for its owner: its payments, where its earnings are, and proofs."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from agent.coordinator.features.log import public
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.manifests import payment_of, tree_of
+from agent.coordinator.features.payouts.rules import first_held_day, payable
+from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import batches
 from agent.coordinator.features.payouts.store.batches import BatchRecord
+from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -63,3 +68,22 @@ def _in_manifest(connection: Connection, caller: Caller, payout_id: str) -> tupl
         )
     path = tree_of(batch, batches.of_batch(connection, batch.batch_id)).proof(payment.position)
     return batch, PayoutProof(payment_of(batch, payment), payment.position, path, b"", "")
+
+
+HOUR: Final = 3600.0
+
+
+def held_since(settings: PayoutSettings, cut_off: float, now: float) -> int | None:
+    """Return the first UTC day whose earnings are on hold, or None."""
+    return first_held_day(cut_off, settings.hold_hours * HOUR, now)
+
+
+def miner_money(connection: Connection, context: Context, miner_id: str, balance: int) -> dict[str, int]:
+    """Return where what a miner has earned is, in units of 1e-8. `balance` is what was not paid out."""
+    now = context.clock()
+    since = held_since(context.part(PayoutWorker).settings, now, now)
+    available = payable(balance, batches.held(connection, miner_id, since))
+    paid_out, pending = batches.totals_of_miner(connection, miner_id)
+    # A balance may be negative after a forfeit; then nothing is on hold.
+    on_hold = max(0, balance - available)
+    return {"available": available, "on_hold": on_hold, "pending": pending, "paid_out": paid_out}

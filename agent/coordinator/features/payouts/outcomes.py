@@ -8,8 +8,14 @@ from dataclasses import dataclass
 import structlog
 
 from agent.coordinator.features.payouts import batches
-from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord, end, of_batch
-from agent.coordinator.features.payouts.store.notices import announce
+from agent.coordinator.features.payouts.store.batches import (
+    BatchRecord,
+    Ending,
+    PayoutRecord,
+    announce,
+    end,
+    of_batch,
+)
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context

@@ -10,14 +10,9 @@ from agent.coordinator.features.payouts.store.batches import BatchRecord, Payout
 from agent.coordinator.features.payouts.store.transfers import TransferRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.context import Context
-from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from agent.core.values.quantities import format_optional_time, format_time, format_units
 from aitbc.answers import payouts
 from aitbc.answers.payouts import PaymentState
-
-
-def money(units: int) -> str:
-    """Return an amount as a decimal string."""
-    return format_money(from_units(units))
 
 
 def total(payments: Sequence[PayoutRecord]) -> Decimal:
@@ -37,7 +32,7 @@ def payout(
         adapter=batch.adapter,
         address=payment.address,
         currency=batch.currency,
-        amount=money(payment.amount),
+        amount=format_units(payment.amount),
         sent_amount=payment.sent_amount,
         status=PaymentState(payment.state),
         created_at=format_time(payment.created_at),
@@ -74,10 +69,10 @@ def batch_fields(batch: BatchRecord, counts: Mapping[str, int]) -> dict[str, obj
         "rate": batch.rate,
         "decimals": batch.decimals,
         "cut_off": format_time(batch.cut_off),
-        "minimum": money(batch.minimum),
+        "minimum": format_units(batch.minimum),
         "count": batch.count,
         "counts": dict(counts),
-        "amount": money(batch.amount),
+        "amount": format_units(batch.amount),
         "note": batch.note,
         "created_at": format_time(batch.created_at),
         "created_by": batch.created_by or None,

@@ -25,8 +25,7 @@ from agent.coordinator.features.payouts.adapters.threads import AdapterThread
 from agent.coordinator.features.payouts.rules import TransferState, next_pause
 from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import batches, bookings, transfers
-from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord
-from agent.coordinator.features.payouts.store.notices import announce
+from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord, announce
 from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.store.database import Connection, Database

@@ -14,7 +14,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import miners, running
 from agent.coordinator.store.miners import MinerRecord
-from agent.core.values.quantities import format_money, from_units
+from agent.core.values.quantities import format_units
 from aitbc.answers.accounts import Role
 from aitbc.answers.miners import DayEarnings, FleetMiner, MinerFleet
 
@@ -89,4 +89,4 @@ def _sum(earned: Sequence[Days], day: int) -> DayEarnings:
 
 
 def _money(units: Iterable[int]) -> str:
-    return format_money(from_units(sum(units)))
+    return format_units(sum(units))

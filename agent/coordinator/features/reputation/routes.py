@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agent.coordinator.features.reputation import earnings, fleet, statistics
+from agent.coordinator.features.reputation import fleet, statistics
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, OwnerOrAdmin
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound
@@ -58,4 +58,4 @@ async def show_earnings(
     days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
 ) -> MinerEarnings:
     """Returns the miner's earnings on each of the last days, after the operator's fee."""
-    return await context.database.read(earnings.by_day, context, caller, miner_id, days)
+    return await context.database.read(statistics.by_day, context, caller, miner_id, days)

@@ -22,7 +22,7 @@ from agent.coordinator.store import artifacts
 from agent.coordinator.store.jobs import JobRecord, find
 from agent.coordinator.store.queue import restrictions_of
 from agent.core.errors import Conflict, ValidationFailed
-from agent.core.values.quantities import format_money, from_units
+from agent.core.values.quantities import format_units
 
 MAX_CHANGES: Final = 100
 """Parameters that a request changes. Each change copies the objects around its parameter."""
@@ -142,7 +142,7 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
         "name": record.name if record.name_given else None,
         "resources": spec["resources"],
         # What was held, surcharges included, is what the client was willing to pay.
-        "pricing": {"max_cost": format_money(from_units(record.held))},
+        "pricing": {"max_cost": format_units(record.held)},
         # Jobs of batches have less than any that a client can ask for.
         "priority": max(0, record.priority),
         "timeout_seconds": int(spec["timeout_seconds"]),

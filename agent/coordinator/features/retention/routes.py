@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from agent.coordinator.features.retention import deletion
+from agent.coordinator.features.retention import retention
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, JobNotFound
@@ -25,4 +25,4 @@ async def delete_data(context: ContextOf, caller: Client, job_id: fields.JobId) 
 
     The receipt and the payment remain, and the receipt can still be verified. Answers 409 unless the job has ended.
     """
-    return await deletion.delete(context, caller, job_id)
+    return await retention.delete(context, caller, job_id)

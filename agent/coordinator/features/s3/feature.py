@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.coordinator.blobs.choice import directory_of
+from agent.coordinator.blobs.directory import directory_of
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.feature import Feature, Task
 from agent.coordinator.features.s3 import direct, routes, store

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
+from agent.coordinator.store import records
 from agent.coordinator.store.schema.tables import artifact_owners, artifacts, job_artifacts, jobs
 
 AFTER_HEX = "g"
@@ -44,7 +45,7 @@ def files_of(
         .limit(limit)
         .offset(offset)
     )
-    return [StoredFile(*row) for row in connection.execute(query)]
+    return records.find_all(connection, StoredFile, query)
 
 
 def count(connection: Connection, account_id: str, prefix: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent import telemetry
 from agent.coordinator.consequences import Change
-from agent.coordinator.features.telemetry import parents
+from agent.coordinator.features.telemetry import middleware
 from agent.coordinator.hooks import NewJob
 from agent.coordinator.store import jobs
 from agent.coordinator.store.database import Connection
@@ -20,7 +20,7 @@ def jobs_submitted(_connection: Connection, new_jobs: Sequence[NewJob], now: flo
     """Make the spans of the requests that submitted jobs, below their clients' spans."""
     for job in new_jobs:
         record = job.record
-        parent = parents.of_trace(record.client_trace_id)
+        parent = middleware.of_trace(record.client_trace_id)
         _record(
             record,
             "submit",

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.coordinator.features.waits.explanation import Explanation, explain
 from agent.coordinator.features.waits.reading import situation_of
-from agent.coordinator.features.waits.situation import JobSituation
+from agent.coordinator.features.waits.words import JobSituation
 from agent.coordinator.hooks import Refusal
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller

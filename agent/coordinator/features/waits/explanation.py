@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from agent.coordinator.features.waits.situation import JobSituation
-from agent.coordinator.features.waits.words import WORDS
+from agent.coordinator.features.waits.words import WORDS, JobSituation
 from agent.core.feasibility import KnownMiner, has_auditor, hindrances, lasting
 from agent.core.matching import Waiting
 from agent.core.waiting_reasons import WaitingReason

@@ -9,8 +9,7 @@ from typing import Final
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.waits.owner_words import OWNER_ACTIONS
 from agent.coordinator.features.waits.reading import with_load
-from agent.coordinator.features.waits.situation import JobSituation
-from agent.coordinator.features.waits.words import WORDS
+from agent.coordinator.features.waits.words import WORDS, JobSituation
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility

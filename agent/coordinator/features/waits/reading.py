@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from agent.coordinator import hooks
 from agent.coordinator.dispatch.fleet import known_miners
-from agent.coordinator.features.waits.situation import FailedRun, JobSituation
+from agent.coordinator.features.waits.words import FailedRun, JobSituation
 from agent.coordinator.hooks import View
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility

@@ -1,23 +1,53 @@
-"""The words of reasons: what prevents a job from running, by how much, and what to do about it."""
+"""What decides when a job runs, and the words of reasons: what prevents it from running, by how much, and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from agent.coordinator.features.waits.situation import JobSituation
-from agent.core.feasibility import KnownMiner
+from agent.core.feasibility import KnownMiner, Situation
 from agent.core.matching import OPTIONS, Waiting, has_feature
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import format_money, format_time, gibibytes
+from agent.core.waiting_reasons import WaitingReason
 from aitbc.figures import amounts, sale_units
 from aitbc.reasons import ReasonCode
 from runners.registry import installed
 
 MAX_NAMED: Final = 3
 """How many miners a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run of the job that failed on a miner."""
+
+    miner_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSituation(Situation):
+    """Everything that an explanation depends on, besides the job.
+
+    `limit` is the account's maximum number of running jobs, None without one. `ahead` are the jobs that come first, oldest first; None:
+    unknown. `of_features` are reasons that other features know.
+    """
+
+    missing_files: Sequence[str] = ()
+    failures: Sequence[FailedRun] = ()
+    of_features: Sequence[WaitingReason] = ()
+    running: int = 0
+    limit: int | None = None
+    ahead: Sequence[Waiting] | None = None
+
+    @classmethod
+    def of(cls, situation: Situation) -> Self:
+        """Return the situation of a job of which nothing else is to be explained."""
+        return cls(situation.miners, situation.now, situation.unit, situation.units, situation.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening
-from agent.coordinator.features.webhooks import messages, metrics, options, routes, store
+from agent.coordinator.features.webhooks import metrics, options, routes, store
 from agent.coordinator.features.webhooks.sender import WebhookSender
 from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.feed.feed import CHANGES
@@ -32,7 +32,7 @@ FEATURE: Final = Feature(
         check_request=options.check_request,
         jobs_submitted=options.jobs_submitted,
         describe_jobs=options.describe_jobs,
-        jobs_changed=messages.jobs_changed,
+        jobs_changed=options.jobs_changed,
         data_deleted=store.forget,
     ),
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from agent.coordinator.features.webhooks.rules import DeliveryState
 from agent.coordinator.features.webhooks.tables import (
@@ -16,6 +16,7 @@ from agent.coordinator.features.webhooks.tables import (
     webhook_deliveries,
     webhook_secrets,
 )
+from agent.coordinator.store import records
 from agent.coordinator.store.database import Content, contains
 from agent.coordinator.store.prepared import Prepared
 
@@ -58,8 +59,7 @@ class Secret:
         return [self.secret] if former is None else [self.secret, former]
 
 
-_NAMES: Final = tuple(StoredDelivery.__dataclass_fields__)
-_COLUMNS: Final = tuple(webhook_deliveries.c[name] for name in _NAMES)
+_COLUMNS: Final = records.columns(webhook_deliveries, StoredDelivery)
 _PENDING: Final = webhook_deliveries.c.state == DeliveryState.PENDING.value
 
 
@@ -79,10 +79,6 @@ def urls_of(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
     return dict(_url_of.rows_of(connection, "key", job_ids))
 
 
-def _delivery(row: Row[Any]) -> StoredDelivery:
-    return StoredDelivery(**row._asdict())
-
-
 def enqueue(connection: Connection, delivery: StoredDelivery, job_created_at: float) -> None:
     """Store a message that is due immediately. It is not sent if its receiver answered 410 after the job was submitted."""
     query = select(gone_webhooks.c.gone_at).where(
@@ -90,7 +86,7 @@ def enqueue(connection: Connection, delivery: StoredDelivery, job_created_at: fl
         gone_webhooks.c.url_sha256 == _sha256(delivery.url),
     )
     gone_at = connection.execute(query).scalar_one_or_none()
-    values = {name: getattr(delivery, name) for name in _NAMES} | {"next_attempt_at": delivery.created_at}
+    values = records.values(delivery) | {"next_attempt_at": delivery.created_at}
     # The receiver has said 410 since the job was submitted. A newer job names the address again, so it is tried again.
     if gone_at is not None and gone_at >= job_created_at:
         values |= {
@@ -127,7 +123,7 @@ def due(
         .order_by(columns.next_attempt_at)
         .limit(limit)
     )
-    return [_delivery(row) for row in connection.execute(query)]
+    return records.find_all(connection, StoredDelivery, query)
 
 
 def claim(
@@ -150,7 +146,7 @@ def claim(
     )
     connection.execute(change)
     query = select(*_COLUMNS).where(columns.webhook_id.in_(ids))
-    return [_delivery(row) for row in connection.execute(query)]
+    return records.find_all(connection, StoredDelivery, query)
 
 
 _finish = (
@@ -206,7 +202,7 @@ def of_job(connection: Connection, job_id: str) -> list[StoredDelivery]:
     """Return the messages about a job, oldest first."""
     columns = webhook_deliveries.c
     query = select(*_COLUMNS).where(columns.job_id == job_id).order_by(columns.created_at)
-    return [_delivery(row) for row in connection.execute(query)]
+    return records.find_all(connection, StoredDelivery, query)
 
 
 def secret_of(

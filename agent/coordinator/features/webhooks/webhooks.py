@@ -9,7 +9,6 @@ from agent.coordinator.features.webhooks.store import Secret, StoredDelivery
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import own_jobs
-from agent.core.errors import Conflict
 from agent.core.values.quantities import format_optional_time, format_time
 from agent.sections import section_of
 from aitbc.answers.webhooks import WebhookDelivery, WebhookList, WebhookSecret
@@ -18,7 +17,7 @@ from aitbc.answers.webhooks import WebhookDelivery, WebhookList, WebhookSecret
 async def secret(context: Context, caller: Caller) -> WebhookSecret:
     """Return the secret that signs the caller's webhooks, which the first call creates. Raises `Conflict`."""
     now = context.clock()
-    current = await context.database.write(store.secret_of, _account(caller), make_secret(), now)
+    current = await context.database.write(store.secret_of, caller.account_of("Webhooks"), make_secret(), now)
     return _secret(current, now)
 
 
@@ -27,15 +26,9 @@ async def rotate_secret(context: Context, caller: Caller) -> WebhookSecret:
     now = context.clock()
     until = now + section_of(context.settings, WebhookSettings).secret_overlap_seconds
     replacement = await context.database.write(
-        store.rotate_secret, _account(caller), make_secret(), now, until
+        store.rotate_secret, caller.account_of("Webhooks"), make_secret(), now, until
     )
     return _secret(replacement, now)
-
-
-def _account(caller: Caller) -> str:
-    if caller.account_id is None:
-        raise Conflict("Webhooks belong to an account; use a client's key.")
-    return caller.account_id
 
 
 def _secret(current: Secret, now: float) -> WebhookSecret:

@@ -21,7 +21,7 @@ from agent.core.market.ledger import (
     credit,
     debit,
 )
-from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from agent.core.values.quantities import format_time, format_units, to_units
 from aitbc.answers.accounts import Booked
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.figures.amounts import with_currency
@@ -128,8 +128,8 @@ def _book(connection: Connection, booking: _Booking) -> Booked:
     booked = Booked(
         transaction_id=booking.tx_id,
         account_id=account_id,
-        amount=_money(booking.amount),
-        balance=_money(ledger.balance(connection, available(account_id))),
+        amount=format_units(booking.amount),
+        balance=format_units(ledger.balance(connection, available(account_id))),
         created_at=format_time(now),
     )
     if booking.key is not None:
@@ -160,7 +160,7 @@ def _entry(connection: Connection, booking: _Booking) -> Entry:
         raise InsufficientBalance(
             f"The account has {_words(error.balance)}, less than {_words(error.needed)}. Debit at most its balance, or set "
             "`force` to make the balance negative.",
-            {"needed": _money(error.needed), "balance": _money(error.balance)},
+            {"needed": format_units(error.needed), "balance": format_units(error.balance)},
         ) from None
 
 
@@ -169,15 +169,11 @@ def _booked(record: TransactionRecord) -> NewEvent:
         "kind": "transaction",
         "transaction_id": record.tx_id,
         "status": record.status,
-        "amount": _money(record.paid),
+        "amount": format_units(record.paid),
         "timestamp": format_time(record.created_at),
     }
     return NewEvent("marketplace_update", data, record.account_id)
 
 
 def _words(units: int) -> str:
-    return with_currency(_money(units))
-
-
-def _money(units: int) -> str:
-    return format_money(from_units(units))
+    return with_currency(format_units(units))

@@ -27,7 +27,7 @@ from agent.core.errors import (
     JobNotFound,
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
-from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from agent.core.values.quantities import format_optional_time, format_time, format_units
 from aitbc.answers.accounts import Role
 from aitbc.answers.jobs import JobError
 
@@ -138,7 +138,7 @@ def described(
         "cancelled_at": finished_at if state is JobState.CANCELLED else None,
         "account_id": record.account_id,
         "miner_id": record.miner_id,
-        "cost": None if record.cost is None else format_money(from_units(record.cost)),
+        "cost": None if record.cost is None else format_units(record.cost),
         "error": failure if state is JobState.FAILED else None,
         "last_failure": failure if state is JobState.SUBMITTED else None,
         "missing_files": json.loads(missing) if missing else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, status
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.features.accounts import wallets
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -24,6 +24,7 @@ from agent.core.errors import Conflict, InsufficientBalance, NotFound
 from agent.core.values.quantities import Money
 from aitbc.answers import fields
 from aitbc.answers.accounts import AccountList, Booked, KeyList, NewAccount, NewKey, Role
+from aitbc.answers.fields import example
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
@@ -44,11 +45,7 @@ class CreditRequest(RequestBody):
 class KeyRequest(RequestBody):
     """A new key. A client's key needs an account; the key of a miner's owner needs the miner."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"role": "client", "name": "render farm", "account_id": "account_1234567890"}]
-        }
-    )
+    model_config = example({"role": "client", "name": "render farm", "account_id": "account_1234567890"})
 
     role: Annotated[Role, Field(strict=False)]
     name: KeyName

@@ -1,10 +1,13 @@
-"""`/v1/wallet`."""
+"""`/v1/wallet`: balance, transactions, and those of a month as a file."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated, Final
 
-from agent.coordinator.features.accounts import wallets
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from agent.coordinator.features.accounts import statements, wallets
 from agent.coordinator.routes._callers import AnyCaller, Before, ContextOf, Limit
 from aitbc.answers.accounts import TransactionList, Wallet
 
@@ -26,3 +29,40 @@ async def transactions(
 ) -> TransactionList:
     """Your transactions, newest first."""
     return await wallets.transactions(context, caller, limit=limit, before_id=before)
+
+
+_EXAMPLE: Final = (
+    ",".join(statements.COLUMNS)
+    + "\r\n2026-11-02T12:00:00Z,2026-11-02T12:04:00Z,tx_1234567890,payment,settled,0.04,0,0.10,0.06,job_1234567890,interview.mp3,,\r\n"
+)
+
+
+class _Csv(StreamingResponse):
+    media_type = "text/csv"
+
+
+@router.get(
+    "/statement",
+    operation_id="wallet_statement",
+    response_class=_Csv,
+    responses={
+        200: {
+            "description": "Comma-separated values with a heading",
+            "content": {"text/csv": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        }
+    },
+    summary="A month for bookkeeping",
+)
+async def statement(
+    context: ContextOf,
+    caller: AnyCaller,
+    month: Annotated[
+        str,
+        Query(
+            pattern=r"^2[0-9]{3}-(0[1-9]|1[0-2])$", description="Year and month, in UTC", examples=["2026-11"]
+        ),
+    ],
+) -> _Csv:
+    """Your transactions of a month, newest first, as a file for spreadsheets; for administrators those of all accounts."""
+    name = f'attachment; filename="statement-{month}.csv"'
+    return _Csv(statements.lines(context, caller, month), headers={"Content-Disposition": name})

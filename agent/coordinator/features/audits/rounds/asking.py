@@ -16,7 +16,7 @@ from agent.coordinator.features.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.features.audits.rounds import deciding
 from agent.coordinator.features.audits.rounds.auditors import independent, is_doubted, preferred
 from agent.coordinator.features.audits.settings import AuditSettings
-from agent.coordinator.features.audits.store import audits, canaries, files
+from agent.coordinator.features.audits.store import audits, canaries
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import jobs, queue, receipts
@@ -163,9 +163,9 @@ def _submit(
     # An earlier audit job has all files already, also those that the client has deleted since.
     earlier = _earlier_job(opinions)
     if earlier is None:
-        files.copy_inputs(connection, source.job_id, record.job_id, with_outputs=True)
+        canaries.copy_inputs(connection, source.job_id, record.job_id, with_outputs=True)
     else:
-        files.copy_inputs(connection, earlier, record.job_id, with_outputs=False)
+        canaries.copy_inputs(connection, earlier, record.job_id, with_outputs=False)
     if audit.audit_job_id is not None:  # its run failed, and what it contained is in the new one
         deciding.delete_data(connection, audit.audit_job_id, now)
         unspent = max(0, opinions[0].charged - audits.cost_of(connection, [audit.audit_job_id]))

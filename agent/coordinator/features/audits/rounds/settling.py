@@ -106,27 +106,15 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
         and (due_audit.settled_at is not None or due_audit.audit_id == audit.audit_id)
     ]
     for due_audit in due:
-        lost = funds.take_back(
-            connection,
-            tx_id=_tx_id(due_audit.audit_id),
-            job_id=due_audit.job_id,
-            account_id=due_audit.account_id,
-            miner_id=due_audit.miner_id,
-            note=_note(due_audit.audit_id, due_audit.job_id),
-            now=now,
+        audit_id, job_id = due_audit.audit_id, due_audit.job_id
+        lost = _take_pay(
+            connection, audit_id, job_id, due_audit.miner_id, due_audit.account_id, audit_id, now
         )
-        _count_sanction(connection, due_audit.miner_id, lost, now)
-        audits.change(connection, due_audit.audit_id, enforced=1, forfeited=lost, probability=probability)
-        opinions = audits.opinions_of(connection, due_audit.audit_id)
+        audits.change(connection, audit_id, enforced=1, forfeited=lost, probability=probability)
+        opinions = audits.opinions_of(connection, audit_id)
         if (decision := decision_of(opinions)) is not None:
             sanction = Sanction(f"{probability:.1e}", from_units(lost))
             queue_leaf(connection, opinions[0], opinions, decision, sanction)
-        log.warning(
-            "audit_sanction",
-            audit_id=due_audit.audit_id,
-            miner_id=due_audit.miner_id,
-            job_id=due_audit.job_id,
-        )
     return [proofs.MINER] * len(due)
 
 
@@ -148,34 +136,36 @@ def _sanction_auditors(
         if not is_proven(counts, settings.false_positive_bound):
             continue
         locks.statistics(connection, [opinion.auditor_id])
-        lost = funds.take_back(
-            connection,
-            tx_id=_tx_id(opinion.audit_job_id),
-            job_id=opinion.audit_job_id,
-            account_id=funds.AUDITS,
-            miner_id=opinion.auditor_id,
-            note=_note(opinion.audit_id, opinion.audit_job_id),
-            now=now,
-        )
-        _count_sanction(connection, opinion.auditor_id, lost, now)
-        log.warning(
-            "audit_sanction",
-            audit_id=opinion.audit_id,
-            miner_id=opinion.auditor_id,
-            job_id=opinion.audit_job_id,
-        )
+        job_id = opinion.audit_job_id
+        _take_pay(connection, opinion.audit_id, job_id, opinion.auditor_id, funds.AUDITS, job_id, now)
         sanctioned.append(proofs.AUDITOR)
     return sanctioned
 
 
-def _count_sanction(connection: Connection, miner_id: str, lost: int, now: float) -> None:
+def _take_pay(
+    connection: Connection,
+    audit_id: str,
+    job_id: str,
+    miner_id: str,
+    account_id: str,
+    subject: str,
+    now: float,
+) -> int:
+    """Take the pay and the reputation of a wrong result from its miner. Return what it lost. The forfeit is the only one for its subject."""
+    lost = funds.take_back(
+        connection,
+        tx_id=_tx_id(subject),
+        job_id=job_id,
+        account_id=account_id,
+        miner_id=miner_id,
+        note=f"{audit_id}: the result of {job_id} was wrong",
+        now=now,
+    )
     less = MinerStatistics(earned=-lost)
     work = Work(miner_id, funds.VERDICTS, less, success=False, weight=SANCTION_WEIGHT)
     miner_stats.add(connection, [work], now)
-
-
-def _note(audit_id: str, job_id: str) -> str:
-    return f"{audit_id}: the result of {job_id} was wrong"
+    log.warning("audit_sanction", audit_id=audit_id, miner_id=miner_id, job_id=job_id)
+    return lost
 
 
 def _tx_id(subject: str) -> str:

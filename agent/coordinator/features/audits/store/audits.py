@@ -1,9 +1,9 @@
-"""Audits: the rows of their opinions, and what they cost."""
+"""Audits: the rows of their opinions, what they cost, and their leaves in the log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -24,6 +24,8 @@ from sqlalchemy import (
 
 from agent.coordinator.features.audits.rules import AuditKind, UnprovenCause, Verdict
 from agent.coordinator.features.audits.tables import audits
+from agent.coordinator.features.log.tables import log_leaves, log_queue
+from agent.coordinator.store import records
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs, postings, transactions
 
@@ -101,8 +103,7 @@ class AuditRecord:
         )
 
 
-_NAMES = tuple(field.name for field in fields(AuditRecord))
-_COLUMNS = tuple(audits.c[name] for name in _NAMES)
+_COLUMNS = records.columns(audits, AuditRecord)
 _insert = Prepared(insert(audits))
 _of_job = Prepared(
     select(*_COLUMNS).where(audits.c.job_id == bindparam("key"), audits.c.root == audits.c.audit_id)
@@ -120,7 +121,7 @@ _UNSETTLED = text("decided_at IS NOT NULL AND settled_at IS NULL")
 
 def add(connection: Connection, record: AuditRecord) -> None:
     """Store a new audit, or a further opinion for one."""
-    _insert.run(connection, {name: getattr(record, name) for name in _NAMES})
+    _insert.run(connection, records.values(record))
 
 
 def find(connection: Connection, audit_id: str) -> AuditRecord | None:
@@ -306,12 +307,11 @@ def with_leaves(connection: Connection) -> list[AuditRecord]:
 
 
 def _one(connection: Connection, query: Select[*tuple[Any, ...]]) -> AuditRecord | None:
-    row = connection.execute(query).one_or_none()
-    return None if row is None else AuditRecord(*row)
+    return records.find(connection, AuditRecord, query)
 
 
 def _all(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[AuditRecord]:
-    return [AuditRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, AuditRecord, query)
 
 
 def spent_since(connection: Connection, account_ids: Sequence[str], first_tx: str) -> int:
@@ -363,6 +363,16 @@ def earned_by(connection: Connection, tx_id: str, ledger_account: str) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def audit_jobs_of(records: Iterable[AuditRecord]) -> list[str]:
+def audit_jobs_of(opinions: Iterable[AuditRecord]) -> list[str]:
     """Return the audit jobs of opinions."""
-    return [record.audit_job_id for record in records if record.audit_job_id is not None]
+    return [audit.audit_job_id for audit in opinions if audit.audit_job_id is not None]
+
+
+def verdicts(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Iterate over the references and contents of the verdicts' leaves, numbered or queued."""
+    for table in (log_leaves, log_queue):
+        query = select(table.c.reference, table.c.content).where(
+            table.c.reference.startswith("audit_", autoescape=True)
+        )
+        for reference, content in connection.execute(query):
+            yield reference, content or ""

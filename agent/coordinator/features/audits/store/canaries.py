@@ -1,13 +1,14 @@
-"""Canaries: jobs with known answers."""
+"""Canaries, jobs with known answers, and the files of the jobs that repeat or check others."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, Select, exists, insert, or_, select, update
 
 from agent.coordinator.features.audits.store.audits import FINAL
 from agent.coordinator.features.audits.tables import audits, canaries
+from agent.coordinator.store import locks, records
 from agent.coordinator.store.schema.tables import job_artifacts, jobs
 
 
@@ -27,24 +28,23 @@ class CanaryRecord:
     deleted_at: float | None = None
 
 
-_COLUMNS = tuple(canaries.c[field.name] for field in fields(CanaryRecord))
+_COLUMNS = records.columns(canaries, CanaryRecord)
 
 
 def add(connection: Connection, record: CanaryRecord) -> None:
     """Store a job with a known answer."""
-    connection.execute(insert(canaries), asdict(record))
+    connection.execute(insert(canaries), records.values(record))
 
 
 def find(connection: Connection, canary_id: str) -> CanaryRecord | None:
     """Return the canary, even if it is deleted, or None."""
-    row = connection.execute(select(*_COLUMNS).where(canaries.c.canary_id == canary_id)).one_or_none()
-    return None if row is None else CanaryRecord(*row)
+    return records.find(connection, CanaryRecord, select(*_COLUMNS).where(canaries.c.canary_id == canary_id))
 
 
 def find_all(connection: Connection) -> list[CanaryRecord]:
     """Return the canaries that are not deleted, newest first."""
     query = select(*_COLUMNS).where(canaries.c.deleted_at.is_(None)).order_by(canaries.c.canary_id.desc())
-    return [CanaryRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, CanaryRecord, query)
 
 
 def of_jobs(connection: Connection, jobs_query: Select[str]) -> list[str]:
@@ -123,3 +123,24 @@ def accounts_served(connection: Connection, miner_id: str, newest: int) -> list[
     by_this_miner = (jobs.c.miner_id == miner_id, jobs.c.deleted_at.is_(None), jobs.c.restrictions.is_(None))
     query = select(jobs.c.account_id).where(*by_this_miner).order_by(jobs.c.job_id.desc()).limit(newest)
     return list(connection.execute(query).scalars())
+
+
+def copy_inputs(connection: Connection, source: str, target: str, *, with_outputs: bool) -> None:
+    """Link the inputs of a job to another one; `with_outputs`, also its outputs, as inputs named `audit:` and their names."""
+    directions = ["input", "output"] if with_outputs else ["input"]
+    query = select(job_artifacts).where(
+        job_artifacts.c.job_id == source, job_artifacts.c.direction.in_(directions)
+    )
+    rows = [
+        {
+            **row,
+            "job_id": target,
+            "direction": "input",
+            "name": f"audit:{row['name']}" if row["direction"] == "output" else row["name"],
+        }
+        for row in connection.execute(query).mappings()
+    ]
+    # A file must not be deleted between the reading and the copying of its reference.
+    locks.artifacts(connection, {row["artifact_id"] for row in rows})
+    if rows:
+        connection.execute(insert(job_artifacts), rows)

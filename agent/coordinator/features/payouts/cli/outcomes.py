@@ -1,4 +1,4 @@
-"""`aitbc-agent payouts confirm` and `payouts invoice`: how payments ended, and what a payment waits for."""
+"""`aitbc-agent payouts confirm` and `payouts invoice`: how the payments of a batch ended, and what a payment waits for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import typer
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.coordinator.features.payouts.cli.addresses import identity_of
-from agent.coordinator.features.payouts.cli.lookups import find_batch
 from agent.coordinator.features.payouts.signed_hand_in import PayoutHandIn
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.settings import Settings
+from aitbc.cli._arguments.lookup import NamedCandidate, find
 from aitbc.keys import parse_vkey
 
 SENT: Final = "sent"
@@ -125,3 +125,15 @@ def invoice(
         typer.echo(
             f"The invoice of {payout} is accepted; {payment.sent_amount} {payment.currency} will be paid."
         )
+
+
+def find_batch(settings: Settings, named: str) -> str:
+    """Return the id of a batch of payouts; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
+
+    def candidates() -> list[NamedCandidate]:
+        with local_api.administrator(settings) as client:
+            batches = client.payouts.batches(limit=local_api.PAGE).batches
+        # Only drafts have no id, and they are not stored.
+        return [NamedCandidate(str(batch.batch_id), batch.note, batch.status) for batch in batches]
+
+    return find("batch", named, candidates, "aitbc-agent payouts list")

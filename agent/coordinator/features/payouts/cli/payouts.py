@@ -14,10 +14,10 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.coordinator.features.payouts.adapters.spreadsheets import harmless
 from agent.coordinator.features.payouts.cli import addresses, outcomes
-from agent.coordinator.features.payouts.cli.lookups import find_batch
+from agent.coordinator.features.payouts.cli.outcomes import find_batch
 from agent.core.errors import ConfigurationError
+from agent.core.values.spreadsheets import harmless
 from agent.settings import Settings
 from aitbc.answers.payouts import Omitted, OmittedMiner, Payout, PayoutBatchDetails
 from aitbc.canonical import parse_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.features.payouts import addresses, batches, miners
 from agent.coordinator.features.payouts.batches import NewBatch
@@ -24,6 +24,7 @@ from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import Money, parse_time
 from aitbc.answers import fields
+from aitbc.answers.fields import example
 from aitbc.answers.payouts import (
     MinerPayouts,
     PayoutAddresses,
@@ -59,15 +60,11 @@ class SignedEnvelope(Envelope):
     sequence must be higher than that of every earlier statement.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "payloadType": "application/vnd.aitbc.payout-address+json",
-                    "payload": "eyJhZGFwdGVyIjoiZmlsZSJ9",
-                    "signatures": [{"keyid": "", "sig": "base64_signature"}],
-                }
-            ]
+    model_config = example(
+        {
+            "payloadType": "application/vnd.aitbc.payout-address+json",
+            "payload": "eyJhZGFwdGVyIjoiZmlsZSJ9",
+            "signatures": [{"keyid": "", "sig": "base64_signature"}],
         }
     )
 

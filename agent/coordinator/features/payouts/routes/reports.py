@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.features.payouts import hand_ins, outcomes
 from agent.coordinator.features.payouts.outcomes import Ending, Outcomes
@@ -14,6 +14,7 @@ from agent.coordinator.routes._callers import Admin, ContextOf, Envelope, Reques
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from aitbc.answers import fields
+from aitbc.answers.fields import example
 from aitbc.answers.payouts import Payout, PayoutBatchDetails
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
@@ -46,15 +47,11 @@ class HandInEnvelope(Envelope):
     Its payload is the canonical JSON of `payout_id`, `miner_id`, `text`, `created_at` and `origin`.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "payloadType": "application/vnd.aitbc.payout-hand-in+json",
-                    "payload": "eyJtaW5lcl9pZCI6Im1pbmVyIn0=",
-                    "signatures": [{"keyid": "", "sig": "base64_signature"}],
-                }
-            ]
+    model_config = example(
+        {
+            "payloadType": "application/vnd.aitbc.payout-hand-in+json",
+            "payload": "eyJtaW5lcl9pZCI6Im1pbmVyIn0=",
+            "signatures": [{"keyid": "", "sig": "base64_signature"}],
         }
     )
 

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from agent.coordinator.features.payouts.tables import payout_addresses
+from agent.coordinator.store import records
 
 _TABLE: Final = payout_addresses.c
 
@@ -32,8 +33,7 @@ class AddressRecord:
         return self.adapter, self.currency, self.address
 
 
-_NAMES: Final = tuple(AddressRecord.__dataclass_fields__)
-_COLUMNS: Final = tuple(_TABLE[name] for name in _NAMES)
+_COLUMNS: Final = records.columns(payout_addresses, AddressRecord)
 
 
 def _effective(now: float) -> ColumnElement[bool]:
@@ -43,8 +43,7 @@ def _effective(now: float) -> ColumnElement[bool]:
 def in_force(connection: Connection, miner_id: str, now: float) -> AddressRecord | None:
     """Return the address to which a miner is paid, or None."""
     query = select(*_COLUMNS).where(_TABLE.miner_id == miner_id, _effective(now))
-    row = connection.execute(query.order_by(_TABLE.sequence.desc()).limit(1)).one_or_none()
-    return None if row is None else AddressRecord(*row)
+    return records.find(connection, AddressRecord, query.order_by(_TABLE.sequence.desc()).limit(1))
 
 
 def pending(connection: Connection, miner_id: str, now: float) -> AddressRecord | None:
@@ -52,8 +51,7 @@ def pending(connection: Connection, miner_id: str, now: float) -> AddressRecord 
     query = select(*_COLUMNS).where(
         _TABLE.miner_id == miner_id, _TABLE.revoked_at.is_(None), _TABLE.effective_at > now
     )
-    row = connection.execute(query.order_by(_TABLE.sequence.desc()).limit(1)).one_or_none()
-    return None if row is None else AddressRecord(*row)
+    return records.find(connection, AddressRecord, query.order_by(_TABLE.sequence.desc()).limit(1))
 
 
 def all_in_force(connection: Connection, now: float) -> dict[str, AddressRecord]:
@@ -89,4 +87,4 @@ def add(connection: Connection, record: AddressRecord) -> None:
         _TABLE.effective_at > record.created_at,
     )
     connection.execute(change.values(revoked_at=record.created_at))
-    connection.execute(insert(payout_addresses), {name: getattr(record, name) for name in _NAMES})
+    connection.execute(insert(payout_addresses), records.values(record))

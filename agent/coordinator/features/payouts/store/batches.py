@@ -25,8 +25,11 @@ from agent.coordinator.features.payouts.rules import (
 from agent.coordinator.features.payouts.store import addresses, bookings
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers, payouts
 from agent.coordinator.features.reputation.store import miner_stats
+from agent.coordinator.store import events, records
+from agent.coordinator.store.events import NOBODY, NewEvent
 from agent.coordinator.store.schema.tables import balances, miners
 from agent.core.market.ledger import earned
+from agent.core.values.quantities import format_time, format_units
 from aitbc.answers.payouts import PaymentState
 
 
@@ -93,13 +96,8 @@ class Ending:
     reference: str | None = None
 
 
-_BATCH: Final = tuple(payout_batches.c[name] for name in BatchRecord.__dataclass_fields__)
-_PAYOUT: Final = tuple(payouts.c[name] for name in PayoutRecord.__dataclass_fields__)
-
-
-def row_of(record: Any) -> dict[str, Any]:
-    """Return the columns of a record, which is a dataclass."""
-    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
+_BATCH: Final = records.columns(payout_batches, BatchRecord)
+_PAYOUT: Final = records.columns(payouts, PayoutRecord)
 
 
 def candidates(
@@ -155,15 +153,14 @@ def totals_of_miner(connection: Connection, miner_id: str) -> tuple[int, int]:
 
 def add_batch(connection: Connection, batch: BatchRecord, payments: Sequence[PayoutRecord]) -> None:
     """Store a batch and reserve its money. Raises `StaleRead` if a balance has changed since it was read."""
-    connection.execute(insert(payout_batches), row_of(batch))
+    connection.execute(insert(payout_batches), records.values(batch))
     bookings.open_payouts(connection, [payment.booking for payment in payments], batch.created_at)
-    connection.execute(insert(payouts), [row_of(payment) for payment in payments])
+    connection.execute(insert(payouts), [records.values(payment) for payment in payments])
 
 
 def find_batch(connection: Connection, batch_id: str) -> BatchRecord | None:
     """Return a batch, or None."""
-    row = connection.execute(select(*_BATCH).where(payout_batches.c.batch_id == batch_id)).one_or_none()
-    return None if row is None else BatchRecord(*row)
+    return records.find(connection, BatchRecord, select(*_BATCH).where(payout_batches.c.batch_id == batch_id))
 
 
 def batches(
@@ -192,7 +189,7 @@ def to_prepare(connection: Connection, adapter: str) -> list[BatchRecord]:
         payout_batches.c.adapter == adapter,
         approved.exists(),
     )
-    return [BatchRecord(*row) for row in connection.execute(query.order_by(payout_batches.c.batch_id))]
+    return records.find_all(connection, BatchRecord, query.order_by(payout_batches.c.batch_id))
 
 
 def unfinished(connection: Connection) -> list[BatchRecord]:
@@ -200,7 +197,7 @@ def unfinished(connection: Connection) -> list[BatchRecord]:
     query = select(*_BATCH).where(
         payout_batches.c.finished_at.is_(None), payout_batches.c.approved_at.is_not(None)
     )
-    return [BatchRecord(*row) for row in connection.execute(query.order_by(payout_batches.c.batch_id))]
+    return records.find_all(connection, BatchRecord, query.order_by(payout_batches.c.batch_id))
 
 
 def excluded(connection: Connection, batch_id: str) -> frozenset[str]:
@@ -219,9 +216,7 @@ def excluded(connection: Connection, batch_id: str) -> frozenset[str]:
 
 def all_batches(connection: Connection) -> list[BatchRecord]:
     """Return all batches, oldest first."""
-    return [
-        BatchRecord(*row) for row in connection.execute(select(*_BATCH).order_by(payout_batches.c.batch_id))
-    ]
+    return records.find_all(connection, BatchRecord, select(*_BATCH).order_by(payout_batches.c.batch_id))
 
 
 def of_batch(connection: Connection, batch_id: str, *states: PaymentState) -> list[PayoutRecord]:
@@ -229,13 +224,13 @@ def of_batch(connection: Connection, batch_id: str, *states: PaymentState) -> li
     query = select(*_PAYOUT).where(payouts.c.batch_id == batch_id)
     if states:
         query = query.where(payouts.c.state.in_([state.value for state in states]))
-    return [PayoutRecord(*row) for row in connection.execute(query.order_by(payouts.c.position))]
+    return records.find_all(connection, PayoutRecord, query.order_by(payouts.c.position))
 
 
 def of_transfer(connection: Connection, transfer_id: str) -> list[PayoutRecord]:
     """Return the payments of a transfer, in their order."""
     query = select(*_PAYOUT).where(payouts.c.transfer_id == transfer_id)
-    return [PayoutRecord(*row) for row in connection.execute(query.order_by(payouts.c.position))]
+    return records.find_all(connection, PayoutRecord, query.order_by(payouts.c.position))
 
 
 def counts(connection: Connection, batch_ids: Collection[str]) -> dict[str, Counter[str]]:
@@ -249,8 +244,7 @@ def counts(connection: Connection, batch_ids: Collection[str]) -> dict[str, Coun
 
 def find(connection: Connection, payout_id: str) -> PayoutRecord | None:
     """Return a payment, or None."""
-    row = connection.execute(select(*_PAYOUT).where(payouts.c.payout_id == payout_id)).one_or_none()
-    return None if row is None else PayoutRecord(*row)
+    return records.find(connection, PayoutRecord, select(*_PAYOUT).where(payouts.c.payout_id == payout_id))
 
 
 def of_miner(
@@ -382,3 +376,24 @@ def failing(connection: Connection) -> int:
         payout_batches.c.finished_at.is_(None), payout_batches.c.last_error.is_not(None)
     )
     return int(connection.execute(query).scalar_one())
+
+
+def payout_update(payment: PayoutRecord, now: float) -> NewEvent:
+    """Return the event about a payment's state."""
+    data = {
+        "kind": "payment",
+        "payout_id": payment.payout_id,
+        "batch_id": payment.batch_id,
+        "miner_id": payment.miner_id,
+        "status": payment.state,
+        "amount": format_units(payment.amount),
+        "timestamp": format_time(now),
+    }
+    if payment.reason is not None:
+        data["reason"] = payment.reason
+    return NewEvent("payout_update", data, NOBODY, payment.miner_id)
+
+
+def announce(connection: Connection, payments: Sequence[PayoutRecord], now: float) -> None:
+    """Publish the state of payments."""
+    events.add(connection, [payout_update(payment, now) for payment in payments], now)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
 from agent.coordinator.features.payouts.tables import deposits
+from agent.coordinator.store import records
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +26,18 @@ class DepositRecord:
     created_at: float
 
 
-_COLUMNS = tuple(deposits.c[name] for name in DepositRecord.__dataclass_fields__)
+_COLUMNS = records.columns(deposits, DepositRecord)
 
 
 def add(connection: Connection, record: DepositRecord) -> None:
     """Store a deposit."""
-    connection.execute(insert(deposits), asdict(record))
+    connection.execute(insert(deposits), records.values(record))
 
 
 def find(connection: Connection, source: str, external_id: str) -> DepositRecord | None:
     """Return the deposit of an incoming payment, or None."""
     query = select(*_COLUMNS).where(deposits.c.source == source, deposits.c.external_id == external_id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else DepositRecord(*row)
+    return records.find(connection, DepositRecord, query)
 
 
 def page(
@@ -49,4 +49,4 @@ def page(
         query = query.where(deposits.c.account_id == account_id)
     if before_id is not None:
         query = query.where(deposits.c.tx_id < before_id)
-    return [DepositRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, DepositRecord, query)

@@ -17,9 +17,9 @@ from agent.coordinator.features.payouts.store.batches import (
     find_batch,
     move_batch,
     move_payments,
-    row_of,
 )
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers, payouts
+from agent.coordinator.store import records
 from aitbc.answers.payouts import PaymentState
 
 
@@ -49,15 +49,13 @@ class TransferRecord:
     finished_at: float | None = None
 
 
-_TRANSFER: Final = tuple(payout_transfers.c[name] for name in TransferRecord.__dataclass_fields__)
+_TRANSFER: Final = records.columns(payout_transfers, TransferRecord)
 
 
 def of_batch(connection: Connection, batch_id: str) -> list[TransferRecord]:
     """Return the transfers of a batch, oldest first."""
     query = select(*_TRANSFER).where(payout_transfers.c.batch_id == batch_id)
-    return [
-        TransferRecord(*row) for row in connection.execute(query.order_by(payout_transfers.c.transfer_id))
-    ]
+    return records.find_all(connection, TransferRecord, query.order_by(payout_transfers.c.transfer_id))
 
 
 def highest_nonces(connection: Connection, adapter: str) -> dict[str, int]:
@@ -97,7 +95,7 @@ def add_transfers(
     for transfer, payout_ids in transfers:
         if transfer.nonce is not None and transfer.nonce <= highest.get(transfer.source, -1):
             raise Outdated
-        connection.execute(insert(payout_transfers), row_of(transfer))
+        connection.execute(insert(payout_transfers), records.values(transfer))
         mine = (payouts.c.batch_id == batch_id) & payouts.c.payout_id.in_(payout_ids)
         values = {"transfer_id": transfer.transfer_id, "waiting_for": None}
         # A payment that was prepared by another process would be sent twice: everything of this call is dropped.
@@ -154,7 +152,7 @@ def due(connection: Connection, adapter: str, now: float, limit: int) -> list[Tr
         payout_transfers.c.next_call_at <= now, payout_transfers.c.adapter == adapter
     )
     ordered = query.order_by(payout_transfers.c.next_call_at, payout_transfers.c.transfer_id)
-    return [TransferRecord(*row) for row in connection.execute(ordered.limit(limit))]
+    return records.find_all(connection, TransferRecord, ordered.limit(limit))
 
 
 def next_due(connection: Connection, adapter: str) -> float | None:

@@ -9,8 +9,6 @@ from agent.coordinator.store.schema.migrations.declaring import columns, create,
 
 revision = "0011"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 RUNNING = "state = 'running'"
 SUBMITTED = "state = 'submitted'"

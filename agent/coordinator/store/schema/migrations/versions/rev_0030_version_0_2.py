@@ -12,8 +12,6 @@ from agent.coordinator.store.schema.migrations.declaring import add, create, ind
 
 revision = "0030"
 down_revision = "0011"
-branch_labels = None
-depends_on = None
 
 BOUNDS: Final = f"BETWEEN {-9 * 10**18} AND {9 * 10**18}"
 BUCKET: Final = 300

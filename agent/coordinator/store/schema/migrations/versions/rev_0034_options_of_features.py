@@ -8,8 +8,6 @@ from agent.coordinator.store.schema.migrations.declaring import add, create, ind
 
 revision = "0034"
 down_revision = "0030"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -6,8 +6,6 @@ from agent.coordinator.store.schema.migrations.declaring import create
 
 revision = "0035"
 down_revision = "0034"
-branch_labels = None
-depends_on = None
 oldest = "0034"
 
 

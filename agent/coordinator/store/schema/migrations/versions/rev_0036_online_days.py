@@ -6,8 +6,6 @@ from agent.coordinator.store.schema.migrations.declaring import create
 
 revision = "0036"
 down_revision = "0035"
-branch_labels = None
-depends_on = None
 oldest = "0034"
 
 

@@ -6,8 +6,6 @@ from agent.coordinator.store.schema.migrations.declaring import index
 
 revision = "0038"
 down_revision = "0037"
-branch_labels = None
-depends_on = None
 oldest = "0034"
 
 

@@ -6,8 +6,6 @@ from agent.coordinator.store.schema.migrations.declaring import add, create, ind
 
 revision = "0039"
 down_revision = "0038"
-branch_labels = None
-depends_on = None
 oldest = "0034"
 
 

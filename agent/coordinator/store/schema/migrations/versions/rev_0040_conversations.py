@@ -6,8 +6,6 @@ from agent.coordinator.store.schema.migrations.declaring import create, index
 
 revision = "0040"
 down_revision = "0039"
-branch_labels = None
-depends_on = None
 oldest = "0034"
 
 
