@@ -6,7 +6,7 @@ export default defineConfig({
     isolate: false,
     maxWorkers: 1,
     // The time limit catches hangs. On a busy machine, verifying hundreds of receipts takes seconds.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 });
