@@ -23,7 +23,7 @@ from pathlib import Path
 
 from runners.api import Tools
 from runners.sandbox import Sandbox, unavailable
-from runners.sandbox.watch import Limits, adopt_orphans, watch
+from runners.sandbox.watch import Callbacks, Launch, Limits, adopt_orphans, watch
 
 LIMITS = Limits(memory=2**30, output=2**20, seconds=30, cpu_seconds=30)
 BARE = (
@@ -85,17 +85,8 @@ def _processor_seconds() -> float:
 
 def _bare(directory: Path) -> None:
     command = BARE.format(directory=directory).split()
-    outcome = watch(
-        command,
-        LIMITS,
-        directory=None,
-        environment=dict(os.environ),
-        writable=(),
-        announce="--info-fd",
-        on_line=None,
-        on_tick=None,
-        on_cancel=None,
-    )
+    launch = Launch(command, dict(os.environ), (), announce="--info-fd")
+    outcome = watch(launch, LIMITS, Callbacks(None, None, None, None))
     if outcome.exit_code != 0:
         raise subprocess.SubprocessError(outcome.stderr)
 
