@@ -50,9 +50,8 @@ from agent.miner.session import Session
 from agent.miner.settings import MinerSettings
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.heartbeat import HeartbeatSender
-from agent.miner.status.parts import MinerParts
 from agent.miner.status.prometheus import MetricsServer, read
-from agent.miner.status.report import StatusReport
+from agent.miner.status.report import MinerParts, StatusReport
 from agent.miner.status.utilization import SlotActivity
 from agent.miner.tasks import Background
 from agent.protocol.answers import Registered

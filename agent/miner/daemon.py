@@ -22,7 +22,7 @@ from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.runs.slots import Workload
 from agent.miner.settings import EnginesSettings, MinerSettings
-from agent.miner.status.parts import MinerParts
+from agent.miner.status.report import MinerParts
 from agent.miner.status.watchdog import supervise
 from agent.miner.tasks import end
 from agent.miner.traffic import owners_traffic

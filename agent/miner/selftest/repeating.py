@@ -16,7 +16,7 @@ from agent.deadline import call_within
 from agent.miner.control import Handler
 from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.settings import MinerSettings
-from agent.miner.status.parts import MinerParts
+from agent.miner.status.report import MinerParts
 from agent.sections import section_of
 
 POLL_SECONDS: Final = 1.0
