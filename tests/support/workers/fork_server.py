@@ -154,7 +154,8 @@ def _serve(control: socket.socket) -> dict[str, Any] | None:
                 if key.data is not None:
                     pid, report = key.data
                     _, status = os.waitpid(pid, 0)
-                    os.write(report, str(os.waitstatus_to_exitcode(status)).encode())
+                    with suppress(OSError):  # the test no longer waits for it
+                        os.write(report, str(os.waitstatus_to_exitcode(status)).encode())
                     selector.unregister(key.fd)
                     os.close(report)
                     os.close(key.fd)
@@ -170,7 +171,8 @@ def _serve(control: socket.socket) -> dict[str, Any] | None:
                     request: dict[str, Any] = json.loads(message)
                     _number(request["numbers"], descriptors)
                     return request
-                os.write(report, str(pid).encode())
+                with suppress(OSError):
+                    os.write(report, str(pid).encode())
                 for descriptor in descriptors:
                     os.close(descriptor)
                 selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, report))
