@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -55,6 +57,16 @@ async def until(condition: Callable[[], Any], limit: float = 120) -> None:
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
+
+
+def running_children() -> set[psutil.Process]:
+    """Return the processes below this one, without those of a database of other tests, which starts some at any time."""
+    children = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.name() != "postgres":
+                children.add(process)
+    return children
 
 
 async def main(directory: str, url: str) -> None:

@@ -20,7 +20,7 @@ from agent.miner.control import ask
 from agent.miner.link.refusals import RegistrationRefused, SessionSuperseded
 from miner_support import daemons
 from miner_support.coordinator import FakeCoordinator, refusal
-from miner_support.daemons import make_daemon, running, settings_for, until
+from miner_support.daemons import make_daemon, running, running_children, settings_for, until
 from runners.sandbox import mark
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
@@ -39,7 +39,7 @@ async def test_another_agent_with_the_same_key_ends_this_one(
 
 
 async def test_stop_waits_for_running_jobs(coordinator: FakeCoordinator, tmp_path: Path) -> None:
-    before = set(psutil.Process().children(recursive=True))  # children of other tests in this process
+    before = running_children()  # children of other tests in this process
     daemon = make_daemon(settings_for(tmp_path), coordinator.url)
     async with running(daemon) as task:
         job_id = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
@@ -51,7 +51,7 @@ async def test_stop_waits_for_running_jobs(coordinator: FakeCoordinator, tmp_pat
         await asyncio.wait_for(task, 60)
     assert job_id in coordinator.results
     assert late not in coordinator.results
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert running_children() <= before
 
 
 @pytest.mark.parametrize("impatience", ["time", "second call"])

@@ -23,7 +23,7 @@ from agent.miner.executor.contract import Execution
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.miner.settings import MinerSettings
-from miner_support.daemons import HOST
+from miner_support.daemons import HOST, running_children
 from runners.api import Device, Fail, Retry, Tools
 from runners.host.protocol import Run
 
@@ -41,7 +41,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 async def executor(
     tmp_path: Path, devices: tuple[Device, ...] = (CPU,), **settings: Any
 ) -> AsyncIterator[LocalExecutor]:
-    before = set(psutil.Process().children(recursive=True))  # children of other tests in this process
+    before = running_children()  # children of other tests in this process
     subject = LocalExecutor(
         devices, Tools(), MinerSettings(**settings), tmp_path, interpreters=Interpreters(Interpreter(HOST))
     )
@@ -49,7 +49,7 @@ async def executor(
         yield subject
     finally:
         await asyncio.wait_for(subject.close(), 60)
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert running_children() <= before
 
 
 async def do(

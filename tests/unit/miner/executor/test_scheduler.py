@@ -29,7 +29,7 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
 from agent.miner.settings import MinerSettings
-from miner_support.daemons import HOST
+from miner_support.daemons import HOST, running_children
 from miner_support.runner import BatchRunner, ScriptedRunner
 from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.host.protocol import Run
@@ -168,7 +168,7 @@ def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
 
 @asynccontextmanager
 async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterator[LocalExecutor]:
-    before = set(psutil.Process().children(recursive=True))  # children of other tests in this process
+    before = running_children()  # children of other tests in this process
     definitions = {"scripted": ScriptedRunner.definition, "batch": BatchRunner.definition}
     sizes = {"small": 6, "middle": 10, "large": 16, "huge": 40, "broken": 1, "heavy": 6, "bulky": 10}
     devices = Devices(
@@ -193,7 +193,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         yield subject
     finally:
         await asyncio.wait_for(subject.close(), 60)
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert running_children() <= before
 
 
 async def do(
@@ -768,16 +768,14 @@ async def test_two_hangs_open_the_models_circuit(rig: Rig) -> None:
 
 
 async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig: Rig) -> None:
-    before = set(psutil.Process().children(recursive=True))
+    before = running_children()
     async with executor(rig) as subject:
         task = asyncio.create_task(do(subject, rig, rig.model("small", 6)))
         await until(subject.status)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 2)
-        await until(
-            lambda: subject.status() == [] and set(psutil.Process().children(recursive=True)) <= before
-        )
+        await until(lambda: subject.status() == [] and running_children() <= before)
 
 
 async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(rig: Rig) -> None:
