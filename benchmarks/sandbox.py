@@ -86,7 +86,7 @@ def _processor_seconds() -> float:
 def _bare(directory: Path) -> None:
     command = BARE.format(directory=directory).split()
     launch = Launch(command, dict(os.environ), (), announce="--info-fd")
-    outcome = watch(launch, LIMITS, Callbacks(None, None, None, None))
+    outcome = watch(launch, LIMITS, Callbacks())
     if outcome.exit_code != 0:
         raise subprocess.SubprocessError(outcome.stderr)
 

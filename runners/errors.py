@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum, auto
+from enum import StrEnum
 from typing import ClassVar, Final, Self
 
 
@@ -31,10 +31,6 @@ class FailureCode(StrEnum):
     meaning: str
     own_message: bool
 
-    @staticmethod
-    def _generate_next_value_(name: str, *_: object) -> str:
-        return name
-
     def __new__(cls, value: str, fault: Fault, meaning: str, own_message: bool = False) -> Self:  # noqa: D102 - see the class
         member = str.__new__(cls, value)
         member._value_ = value
@@ -47,102 +43,165 @@ class FailureCode(StrEnum):
         return self.fault is not Fault.INPUT
 
     # The job's own fault.
-    INPUT_INVALID = auto(), Fault.INPUT, "An input file or a parameter cannot be used."
-    INPUT_MISSING = auto(), Fault.INPUT, "An input file is missing or was not uploaded in time."
-    INPUT_REFUSED = auto(), Fault.INPUT, "No miner fetches a file from this address."
-    INPUT_TOO_LARGE = auto(), Fault.INPUT, "An input file is larger than the miner accepts."
-    CONTEXT_OVERFLOW = auto(), Fault.INPUT, "The prompt and `max_tokens` exceed the model's context."
-    REQUIREMENTS_FAILED = auto(), Fault.INPUT, "The Python model's requirements cannot be installed."
-    MODEL_FAILED = auto(), Fault.INPUT, "The client's Python model failed or returned an unusable value."
-    RENDER_FAILED = auto(), Fault.INPUT, "Blender could not render the scene."
-    LIMIT_EXCEEDED = auto(), Fault.INPUT, "The job exceeded its memory, processor time, processes or files."
-    OUTPUT_TOO_LARGE = auto(), Fault.INPUT, "The output files are larger than the miner allows."
-    OUTPUT_REFUSED = auto(), Fault.INPUT, "The coordinator refused to store an output file."
+    INPUT_INVALID = "INPUT_INVALID", Fault.INPUT, "An input file or a parameter cannot be used."
+    INPUT_MISSING = "INPUT_MISSING", Fault.INPUT, "An input file is missing or was not uploaded in time."
+    INPUT_REFUSED = "INPUT_REFUSED", Fault.INPUT, "No miner fetches a file from this address."
+    INPUT_TOO_LARGE = "INPUT_TOO_LARGE", Fault.INPUT, "An input file is larger than the miner accepts."
+    CONTEXT_OVERFLOW = (
+        "CONTEXT_OVERFLOW",
+        Fault.INPUT,
+        "The prompt and `max_tokens` exceed the model's context.",
+    )
+    REQUIREMENTS_FAILED = (
+        "REQUIREMENTS_FAILED",
+        Fault.INPUT,
+        "The Python model's requirements cannot be installed.",
+    )
+    MODEL_FAILED = (
+        "MODEL_FAILED",
+        Fault.INPUT,
+        "The client's Python model failed or returned an unusable value.",
+    )
+    RENDER_FAILED = "RENDER_FAILED", Fault.INPUT, "Blender could not render the scene."
+    LIMIT_EXCEEDED = (
+        "LIMIT_EXCEEDED",
+        Fault.INPUT,
+        "The job exceeded its memory, processor time, processes or files.",
+    )
+    OUTPUT_TOO_LARGE = "OUTPUT_TOO_LARGE", Fault.INPUT, "The output files are larger than the miner allows."
+    OUTPUT_REFUSED = "OUTPUT_REFUSED", Fault.INPUT, "The coordinator refused to store an output file."
     RESULT_TOO_LARGE = (
-        auto(), Fault.INPUT,
+        "RESULT_TOO_LARGE", Fault.INPUT,
         "The results are too large for an answer; write large data to files.",
     )  # fmt: skip
-    RESULT_INVALID = auto(), Fault.INPUT, "The results contain an object that imitates an output file."
-    TIMEOUT = auto(), Fault.INPUT, "A program of the run exceeded the job's `timeout_seconds`."
-    DEADLINE_EXCEEDED = auto(), Fault.INPUT, "The run exceeded the job's `timeout_seconds`."
-    COST_LIMIT_REACHED = auto(), Fault.INPUT, "The run would have cost more than `pricing.max_cost`."
+    RESULT_INVALID = (
+        "RESULT_INVALID",
+        Fault.INPUT,
+        "The results contain an object that imitates an output file.",
+    )
+    TIMEOUT = "TIMEOUT", Fault.INPUT, "A program of the run exceeded the job's `timeout_seconds`."
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED", Fault.INPUT, "The run exceeded the job's `timeout_seconds`."
+    COST_LIMIT_REACHED = (
+        "COST_LIMIT_REACHED",
+        Fault.INPUT,
+        "The run would have cost more than `pricing.max_cost`.",
+    )
 
     SEALED_INVALID = (
-        auto(), Fault.INPUT,
+        "SEALED_INVALID", Fault.INPUT,
         "The sealed request does not open: it was changed, or sealed for another miner, model or service.",
         True,
     )  # fmt: skip
     SEALED_KEY_EXPIRED = (
-        auto(), Fault.INPUT,
+        "SEALED_KEY_EXPIRED", Fault.INPUT,
         "The miner no longer has the key to which the request was sealed.",
         True,
     )  # fmt: skip
-    SEALED_REPLAYED = auto(), Fault.INPUT, "The same sealed request was already run as another job.", True
+    SEALED_REPLAYED = (
+        "SEALED_REPLAYED",
+        Fault.INPUT,
+        "The same sealed request was already run as another job.",
+        True,
+    )
 
     # Neither the job nor the machine failed.
     INPUT_UNAVAILABLE = (
-        auto(), Fault.NEITHER,
+        "INPUT_UNAVAILABLE", Fault.NEITHER,
         "An input file could not be fetched from its server. Final if the server reports that it does not exist or is private.",
     )  # fmt: skip
-    SERVICE_NOT_OFFERED = auto(), Fault.NEITHER, "The miner no longer offers the service."
+    SERVICE_NOT_OFFERED = "SERVICE_NOT_OFFERED", Fault.NEITHER, "The miner no longer offers the service."
     LEASE_MALFORMED = (
-        auto(), Fault.NEITHER,
+        "LEASE_MALFORMED", Fault.NEITHER,
         "The miner does not understand the coordinator's lease: one of them needs an update.",
     )  # fmt: skip
-    SPEC_MISMATCH = auto(), Fault.NEITHER, "The miner received a job that does not match its digest."
+    SPEC_MISMATCH = "SPEC_MISMATCH", Fault.NEITHER, "The miner received a job that does not match its digest."
     REQUIREMENTS_UNAVAILABLE = (
-        auto(), Fault.NEITHER,
+        "REQUIREMENTS_UNAVAILABLE", Fault.NEITHER,
         "The package index could not be reached, or the environment does not fit.",
     )  # fmt: skip
-    ENGINE_OUTDATED = auto(), Fault.NEITHER, "The machine's engine is too old for the file."
-    ENGINE_UNAVAILABLE = auto(), Fault.NEITHER, "The requested engine does not work on the machine."
-    ENCODER_UNAVAILABLE = auto(), Fault.NEITHER, "The machine's ffmpeg has no encoder for the codec."
-    DENOISER_UNAVAILABLE = auto(), Fault.NEITHER, "The machine's Blender has no denoiser."
-    GPU_UNAVAILABLE = auto(), Fault.NEITHER, "The engine cannot use a GPU on the machine."
+    ENGINE_OUTDATED = "ENGINE_OUTDATED", Fault.NEITHER, "The machine's engine is too old for the file."
+    ENGINE_UNAVAILABLE = (
+        "ENGINE_UNAVAILABLE",
+        Fault.NEITHER,
+        "The requested engine does not work on the machine.",
+    )
+    ENCODER_UNAVAILABLE = (
+        "ENCODER_UNAVAILABLE",
+        Fault.NEITHER,
+        "The machine's ffmpeg has no encoder for the codec.",
+    )
+    DENOISER_UNAVAILABLE = "DENOISER_UNAVAILABLE", Fault.NEITHER, "The machine's Blender has no denoiser."
+    GPU_UNAVAILABLE = "GPU_UNAVAILABLE", Fault.NEITHER, "The engine cannot use a GPU on the machine."
     GPU_UNSUPPORTED = (
-        auto(), Fault.NEITHER,
+        "GPU_UNSUPPORTED", Fault.NEITHER,
         "The machine's GPU or its driver cannot run the engine, for any job.",
         True,
     )  # fmt: skip
-    HARDWARE_UNAVAILABLE = auto(), Fault.NEITHER, "No hardware encoder for the codec works on the machine."
+    HARDWARE_UNAVAILABLE = (
+        "HARDWARE_UNAVAILABLE",
+        Fault.NEITHER,
+        "No hardware encoder for the codec works on the machine.",
+    )
     SEALED_MINER_AWAY = (
-        auto(), Fault.NEITHER,
+        "SEALED_MINER_AWAY", Fault.NEITHER,
         "The miner of a sealed job's offer stayed away; no other miner can read the job.",
         True,
     )  # fmt: skip
-    LEASE_EXPIRED = auto(), Fault.NEITHER, "The miner stopped renewing the job's lease."
+    LEASE_EXPIRED = "LEASE_EXPIRED", Fault.NEITHER, "The miner stopped renewing the job's lease."
 
     # The machine has too little memory for the job.
-    NO_MEMORY = auto(), Fault.CAPACITY, "The machine has no device with enough memory for the job.", True
-    OUT_OF_MEMORY = auto(), Fault.CAPACITY, "The run needed more memory than the machine had."
+    NO_MEMORY = "NO_MEMORY", Fault.CAPACITY, "The machine has no device with enough memory for the job.", True
+    OUT_OF_MEMORY = "OUT_OF_MEMORY", Fault.CAPACITY, "The run needed more memory than the machine had."
 
     # A catalogue model cannot be used on the machine.
-    MODEL_UNKNOWN = auto(), Fault.MODEL, "The miner's catalogue does not contain the model.", True
-    MODEL_UNAVAILABLE = auto(), Fault.MODEL, "The model is missing, damaged or cannot be loaded.", True
+    MODEL_UNKNOWN = "MODEL_UNKNOWN", Fault.MODEL, "The miner's catalogue does not contain the model.", True
+    MODEL_UNAVAILABLE = (
+        "MODEL_UNAVAILABLE",
+        Fault.MODEL,
+        "The model is missing, damaged or cannot be loaded.",
+        True,
+    )
 
     # The machine's fault.
-    MACHINE_FAULT = auto(), Fault.MACHINE, "The machine failed without a more specific code."
-    RUNNER_ERROR = auto(), Fault.MACHINE, "The runner failed without a more specific code."
-    RUNNER_CRASHED = auto(), Fault.MACHINE, "The runner's process crashed or broke its protocol."
-    RUNNER_HUNG = auto(), Fault.MACHINE, "The runner reported no progress and was ended."
+    MACHINE_FAULT = "MACHINE_FAULT", Fault.MACHINE, "The machine failed without a more specific code."
+    RUNNER_ERROR = "RUNNER_ERROR", Fault.MACHINE, "The runner failed without a more specific code."
+    RUNNER_CRASHED = "RUNNER_CRASHED", Fault.MACHINE, "The runner's process crashed or broke its protocol."
+    RUNNER_HUNG = "RUNNER_HUNG", Fault.MACHINE, "The runner reported no progress and was ended."
     ENGINE_DIED = (
-        auto(), Fault.MACHINE,
+        "ENGINE_DIED", Fault.MACHINE,
         "The engine or its GPU context failed beyond repair; the runner's process is replaced.",
     )  # fmt: skip
-    RUNNER_ENDED = auto(), Fault.MACHINE, "The runner's process was ended during the run."
-    NODE_LOST = auto(), Fault.MACHINE, "The node of the miner's cluster on which the job ran was lost.", True
-    RUNNER_REPLACED = auto(), Fault.MACHINE, "Another version of the runner was installed during the run."
-    MODEL_LOAD_TIMEOUT = auto(), Fault.MACHINE, "Loading the model took too long."
-    MODEL_FAULT = auto(), Fault.MACHINE, "The model's weights could not be read for their digest."
-    MINER_ERROR = auto(), Fault.MACHINE, "The miner failed unexpectedly."
-    DISK_FULL = auto(), Fault.MACHINE, "The miner's disk is full.", True
-    DISK_FAULT = auto(), Fault.MACHINE, "The miner could not read or write its disk.", True
-    OUTPUT_LOST = auto(), Fault.MACHINE, "An output file changed or became unreadable before its upload."
-    SANDBOX_UNAVAILABLE = auto(), Fault.MACHINE, "The sandbox does not work on the machine."
-    PROGRAM_MISSING = auto(), Fault.MACHINE, "A program that the service needs is missing or does not work."
-    ENGINE_MISSING = auto(), Fault.MACHINE, "The requested engine is not installed."
-    GPU_FAILED = auto(), Fault.MACHINE, "Rendering on the GPU failed."
-    HARDWARE_FAILED = auto(), Fault.MACHINE, "The hardware encoder failed."
+    RUNNER_ENDED = "RUNNER_ENDED", Fault.MACHINE, "The runner's process was ended during the run."
+    NODE_LOST = (
+        "NODE_LOST",
+        Fault.MACHINE,
+        "The node of the miner's cluster on which the job ran was lost.",
+        True,
+    )
+    RUNNER_REPLACED = (
+        "RUNNER_REPLACED",
+        Fault.MACHINE,
+        "Another version of the runner was installed during the run.",
+    )
+    MODEL_LOAD_TIMEOUT = "MODEL_LOAD_TIMEOUT", Fault.MACHINE, "Loading the model took too long."
+    MODEL_FAULT = "MODEL_FAULT", Fault.MACHINE, "The model's weights could not be read for their digest."
+    MINER_ERROR = "MINER_ERROR", Fault.MACHINE, "The miner failed unexpectedly."
+    DISK_FULL = "DISK_FULL", Fault.MACHINE, "The miner's disk is full.", True
+    DISK_FAULT = "DISK_FAULT", Fault.MACHINE, "The miner could not read or write its disk.", True
+    OUTPUT_LOST = (
+        "OUTPUT_LOST",
+        Fault.MACHINE,
+        "An output file changed or became unreadable before its upload.",
+    )
+    SANDBOX_UNAVAILABLE = "SANDBOX_UNAVAILABLE", Fault.MACHINE, "The sandbox does not work on the machine."
+    PROGRAM_MISSING = (
+        "PROGRAM_MISSING",
+        Fault.MACHINE,
+        "A program that the service needs is missing or does not work.",
+    )
+    ENGINE_MISSING = "ENGINE_MISSING", Fault.MACHINE, "The requested engine is not installed."
+    GPU_FAILED = "GPU_FAILED", Fault.MACHINE, "Rendering on the GPU failed."
+    HARDWARE_FAILED = "HARDWARE_FAILED", Fault.MACHINE, "The hardware encoder failed."
 
 
 TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)

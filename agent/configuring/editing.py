@@ -47,7 +47,7 @@ def write_values(file: Path, values: Mapping[tuple[str, ...], Any]) -> None:
     """Write values into a settings file, which need not exist. Raises as `edited`, and `OSError`."""
     content = file.read_bytes() if file.exists() else b""
     file.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(file, edited(content, values))
+    replace_settings(file, edited(content, values))
 
 
 def replace_settings(file: Path, content: bytes) -> None:

@@ -27,8 +27,9 @@ from agent.coordinator.feature import Opening
 from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
+from agent.coordinator.http.client_versions import ClientVersions
 from agent.coordinator.http.hosts import Hosts
-from agent.coordinator.http.middleware import API_MOUNT, ClientVersions, Failures, Paths, RequestIds
+from agent.coordinator.http.middleware import API_MOUNT, Failures, Paths, RequestIds
 from agent.coordinator.http.plain import PlainRoute, declarations
 from agent.coordinator.installed import FEATURES, METRICS, ROUTERS, open_blobs, open_cluster, open_database
 from agent.coordinator.operations.caches import Caches

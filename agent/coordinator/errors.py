@@ -26,6 +26,7 @@ from agent.core.errors import (
     ServiceUnavailable,
     ValidationFailed,
     error_body,
+    invalid_request,
 )
 from runners.validation_errors import MAX_FIELDS, field_errors, sentences
 
@@ -42,7 +43,7 @@ def map_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         fields = _fields(request, error.errors())
-        return await known(request, ValidationFailed("The request is not valid.", fields))
+        return await known(request, invalid_request(fields))
 
     @app.exception_handler(HTTPException)
     async def protocol(request: Request, error: HTTPException) -> Response:
@@ -75,7 +76,7 @@ def map_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ValidationError)
     async def malformed(request: Request, error: ValidationError) -> Response:
-        return await known(request, ValidationFailed("The request is not valid.", field_errors(error)))
+        return await known(request, invalid_request(field_errors(error)))
 
 
 def _allowed(request: Request) -> str:

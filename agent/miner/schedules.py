@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from pydantic import GetCoreSchemaHandler
@@ -46,6 +47,7 @@ class Window:
         return None
 
 
+@lru_cache(256)  # asked for again every second
 def parse_window(text: str) -> Window:
     """Parse a window from the settings. Raises `ValueError` with the error and an example."""
     match = _WINDOW.fullmatch(text.strip())

@@ -7,6 +7,7 @@ differ from each other by more than a bad one of easy pictures differs from them
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +90,15 @@ def packet_digest(tools: Tools, device: Device, file: Path, context: Context) ->
     sandbox = job_sandbox(tools, device, context)
     path = sandbox.read(file, INPUT)
     hashed = ["-map", "0:v:0", "-c", "copy", "-f", "streamhash", "-hash", "sha256", "-"]
-    lines: list[str] = []
-    run_ffmpeg(sandbox, [*input_words(), "-i", path, *hashed], context, on_line=lines.append)
-    return next((line.partition("=")[2] for line in reversed(lines) if ",SHA256=" in line), "")
+    # Only the last: an input that took over ffmpeg may print without end.
+    digests: deque[str] = deque(maxlen=1)
+
+    def on_line(line: str) -> None:
+        if ",SHA256=" in line:
+            digests.append(line.partition("=")[2])
+
+    run_ffmpeg(sandbox, [*input_words(), "-i", path, *hashed], context, on_line=on_line)
+    return digests.pop() if digests else ""
 
 
 def _statistics(path: Path) -> str:

@@ -51,8 +51,9 @@ def first_difference(mine: Mapping[str, Any], audited: Audited) -> str | None:
 
     `mine` are the results of a run of this runner, with an `OutputFile` for each file, or known ones, with the digest of each.
     """
-    their_digests = {name: _digest(path) for name, path in audited.files.items()}
-    return _run_difference(mine, audited.results, their_digests)
+    return _run_difference(
+        mine, audited.results, lambda: {name: _digest(path) for name, path in audited.files.items()}
+    )
 
 
 def verdict(repeat: Callable[[], str | None], difference: str | None, hindered: str | None) -> Comparison:
@@ -72,17 +73,18 @@ def verdict(repeat: Callable[[], str | None], difference: str | None, hindered: 
 
 def runs_differ(first_run: Mapping[str, Any], second_run: Mapping[str, Any]) -> str | None:
     """Return the path of the first difference between two own runs, None if they are equal."""
-    return _run_difference(first_run, second_run, _digests(second_run))
+    return _run_difference(first_run, second_run, lambda: _digests(second_run))
 
 
 def _run_difference(
-    mine: Mapping[str, Any], results: Mapping[str, Any], digests: Mapping[str, str]
+    mine: Mapping[str, Any], results: Mapping[str, Any], digests: Callable[[], Mapping[str, str]]
 ) -> str | None:
+    # Files, which may be large, are read only if all values are equal.
     own_values, their_values = (
         {name: value for name, value in run.items() if name not in HOST_FIELDS} for run in (mine, results)
     )
     location = _difference(own_values, their_values, "results")
-    return location[:_MAX_WHERE] if location is not None else _file_difference(_digests(mine), digests)
+    return location[:_MAX_WHERE] if location is not None else _file_difference(_digests(mine), digests())
 
 
 def _digests(results: Mapping[str, Any]) -> dict[str, str]:

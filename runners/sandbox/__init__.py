@@ -115,10 +115,10 @@ class Sandbox:
             raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)
         start = {"bubblewrap": self._bubblewrapped, "landlock": self._landlocked, "none": self._unconfined}
         callbacks = Callbacks(
-            on_line and (lambda line: on_line(self._renamed(line))),
-            on_text and (lambda stream, text: on_text(stream, self._renamed(text))),
-            on_tick,
-            on_cancel,
+            on_line=on_line and (lambda line: on_line(self._renamed(line))),
+            on_text=on_text and (lambda stream, text: on_text(stream, self._renamed(text))),
+            on_tick=on_tick,
+            on_cancel=on_cancel,
         )
         with start[level(self.tools) or "bubblewrap"](command, directory) as launch:
             outcome = watch(launch, self.limits, callbacks)

@@ -140,10 +140,10 @@ class Launch:
 class Callbacks:
     """What is called while a program runs: see `Sandbox.run`."""
 
-    on_line: Callable[[str], None] | None
-    on_text: OnText | None
-    on_tick: Callable[[float], None] | None
-    on_cancel: Callable[[Callable[[], None]], None] | None
+    on_line: Callable[[str], None] | None = None
+    on_text: OnText | None = None
+    on_tick: Callable[[float], None] | None = None
+    on_cancel: Callable[[Callable[[], None]], None] | None = None
 
 
 def watch(launch: Launch, limits: Limits, callbacks: Callbacks) -> Outcome:

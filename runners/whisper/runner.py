@@ -351,6 +351,9 @@ class _Report(_Listener):
         self.text += text
         self._parts.segment(moved, text)
 
+    def doubtful(self, start: float, end: float) -> None:
+        """Note nothing: only an audit needs to know it."""
+
     def repeat(self) -> None:
         """Publish the segments of earlier runs: each run's events make a whole transcript."""
         text = self._resumed.text.lstrip()

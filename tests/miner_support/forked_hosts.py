@@ -32,14 +32,15 @@ async def start(program: str, *words: str, **options: Any) -> Any:
     """Replace `asyncio.create_subprocess_exec`, also for other programs."""
     if program != sys.executable or words[0] not in HOSTS:
         return await _create_subprocess_exec(program, *words, **options)
+    assert (options["stdin"], options["stdout"]) == (asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE)
     stdout = asyncio.StreamReader()
     fork = server().start(
         words,
         options["env"],
         descriptors={number: number for number in options["pass_fds"]},
         pipes=(1,),
-        stderr_to_stdout=True,
-        new_session=True,
+        stderr_to_stdout=options["stderr"] == asyncio.subprocess.STDOUT,
+        new_session=options["start_new_session"],
     )
     try:
         await asyncio.get_running_loop().connect_read_pipe(

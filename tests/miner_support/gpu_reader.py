@@ -34,9 +34,11 @@ def answer(line: str, cards: gpus.Gpus) -> Any:
             devices = tuple(Device("cuda", gpu.name, gpu.uuid) for gpu in cards.snapshot())
             sampled, _ = asyncio.run(Devices(devices, measure=cards.refresh).sample(devices))
             return [card.exclusive for card in sampled]
-        case _:
+        case "close":
             cards.close()
             present = []
+        case _:
+            raise ValueError(line)
     return {"gpus": [asdict(gpu) for gpu in present], "reason": cards.reason}
 
 

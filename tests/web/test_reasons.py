@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -84,7 +83,8 @@ def test_the_page_names_every_reason_for_waiting(dashboard: Dashboard, served: S
         found: dict[str, Any] = stage.explain(job_id)
         reason = next(reason for reason in found["reasons"] if reason["code"] == code)
         go(page, f"/jobs/{job_id}")
-        expect(page).to_have_url(re.compile(job_id))
+        page.get_by_role("tab", name="Details").click()
+        expect(page.get_by_text(job_id)).to_be_visible()
         if code is ReasonCode.FILES_MISSING:  # the page itself says which
             expect(page.locator(".notice")).to_contain_text("Not uploaded yet: model.source")
             continue

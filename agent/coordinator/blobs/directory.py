@@ -38,6 +38,8 @@ from agent.core.errors import ApiError, ConfigurationError, NotFound, ServiceUna
 from agent.fault_points import reach
 from agent.settings import Settings
 
+ARTIFACTS: Final = "coordinator/artifacts"
+"""Where blobs are by default, below the data directory."""
 BATCH: Final = 500
 
 _PATH: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}(\.[A-Za-z0-9_-]{1,100})?")
@@ -226,9 +228,6 @@ def disk_error(error: OSError) -> ApiError:
     if error.errno in _DISK_FULL:
         return disk_full()
     return ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.")
-
-
-ARTIFACTS: Final = "coordinator/artifacts"
 
 
 def directory_of(settings: Settings) -> Path | None:

@@ -23,7 +23,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from agent.core.errors import ApiError, PayloadTooLarge, ValidationFailed
+from agent.core.errors import ApiError, PayloadTooLarge, invalid_request
 from runners.validation_errors import too_many_fields
 
 LARGE: Final = 256 * 1024
@@ -79,7 +79,7 @@ def limit_values(content: str | bytes, limit: int) -> None:
 def limit_fields(value: Any) -> Any:
     """Return decoded JSON. Raises `ValidationFailed` for an object with many more fields than any call has, each of which would be an error."""
     if (wrong := too_many_fields(value)) is not None:
-        raise ValidationFailed("The request is not valid.", {"body": wrong})
+        raise invalid_request({"body": wrong})
     return value
 
 

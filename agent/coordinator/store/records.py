@@ -21,8 +21,8 @@ def values(record: Any) -> dict[str, Any]:
 
 
 def find(connection: Connection, record: Callable[..., R], query: Executable) -> R | None:
-    """Return the record of a query's first row, or None."""
-    row = connection.execute(query).first()
+    """Return the record of a query's only row, or None."""
+    row = connection.execute(query).one_or_none()
     return None if row is None else record(*row)
 
 

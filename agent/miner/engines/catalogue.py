@@ -144,15 +144,15 @@ def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, Installa
         if entry.name in engines:
             raise ConfigurationError(f"{path} contains {entry.name!r} twice; rename one of them.")
         variants = {
-            name: Variant(
+            name: Variant.model_construct(
                 name=name,
                 lock=path.with_name("engines") / f"{entry.name}-{name}.txt",
-                **variant.model_dump(),
+                **dict(variant),
             )
             for name, variant in entry.variants.items()
         }
-        fields = entry.model_dump(exclude={"variants"})
-        engines[entry.name] = InstallableEngine(**fields, variants=variants)
+        # Its values are valid already.
+        engines[entry.name] = InstallableEngine.model_construct(**dict(entry) | {"variants": variants})
     return engines
 
 

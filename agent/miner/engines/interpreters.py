@@ -23,6 +23,7 @@ from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import InstallableEngine, Variant
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment
 from runners.api import USUAL_KINDS, Device, DeviceKind, Model, Probe, Retry, Runner, TimedOut, Tools
+from runners.extras import has_modules
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
 """With `-P`, so that a module in the current directory cannot replace one of an engine."""
@@ -193,7 +194,7 @@ def installed_environments(
 
 def has_engine(engine: InstallableEngine) -> bool:
     """Whether the agent's own environment has the engine."""
-    return all(find_spec(module) is not None for module in engine.modules)
+    return has_modules(*engine.modules)
 
 
 def probe(interpreter: Interpreter, tools: Tools) -> Probe:

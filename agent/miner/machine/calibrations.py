@@ -101,6 +101,7 @@ def _read(path: Path) -> tuple[Calibration, ...]:
 
 def _plain(calibration: Calibration) -> dict[str, Any]:
     fields = asdict(calibration)
+    fields["ranges"] = dict(sorted(fields["ranges"].items()))
     if not calibration.model:
         del fields["model"], fields["weights"]
     return fields

@@ -21,14 +21,14 @@ class MemoryDirectory:
     reason: str | None = None
 
 
-def find(parent: Path, data_dir: Path, mounts: Path | None = None) -> MemoryDirectory:
+def find(parent: Path, data_dir: Path) -> MemoryDirectory:
     """Return the directory of this agent below `parent`, without creating it.
 
     Agents on one machine have different ones, since each removes what is in its own when it starts.
     """
     if not parent.is_dir():
         return MemoryDirectory(None, f"{parent} does not exist. Set miner.sealing.directory to a tmpfs.")
-    kind = file_system(parent, mounts)
+    kind = file_system(parent)
     if kind not in IN_MEMORY:
         return MemoryDirectory(
             None,
@@ -52,18 +52,19 @@ def create(directory: Path) -> None:
         directory.chmod(0o700)
 
 
-def file_system(path: Path, mounts: Path | None = None) -> str | None:
-    """Return the type of the file system that a path is on, such as "tmpfs"; None if that is unknown. `mounts` replaces `MOUNTS`."""
+def file_system(path: Path) -> str | None:
+    """Return the type of the file system that a path is on, such as "tmpfs"; None if that is unknown."""
     target, best, kind = path.resolve(), -1, None
     try:
-        lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     for line in lines:
         fields = line.split(" ")
         if len(fields) < 3:  # noqa: PLR2004 - device, mount point, type
             continue
-        mount = Path(fields[1].encode().decode("unicode_escape"))
+        # Spaces are escaped as in C, byte by byte; other characters are UTF-8.
+        mount = Path(fields[1].encode().decode("unicode_escape").encode("latin-1").decode(errors="replace"))
         if target.is_relative_to(mount) and len(mount.parts) >= best:
             best, kind = len(mount.parts), fields[2]
     return kind

@@ -136,8 +136,8 @@ class Slots:
                 slot = self._slots[request.number]
                 slot.salt, slot.size = None, 0
 
-    def release(self, request: SlotRequest) -> int:
-        """Return a slot, or end waiting for one. Returns how many tokens of the context are free again."""
+    def release(self, request: SlotRequest) -> None:
+        """Return a slot and its tokens of the context, or end waiting for them."""
         with self._changed:
             freed = request.share if request.granted else 0
             if request in self._queue:  # those behind would wait for ever
@@ -158,7 +158,6 @@ class Slots:
             request.waiting = request.granted = False
             self._free_tokens += freed
             self._changed.notify_all()
-            return freed
 
     def _end_free(self) -> int:
         """Return how many tokens are free again, because their slots are erased before they are used."""

@@ -1,10 +1,13 @@
 /** Bytes in several pieces. */
 
-/** Yield the pieces of a stream, which is cancelled unless all are read. */
-export async function* piecesOf(
-  stream: ReadableStream<Uint8Array>,
+/** Yield the pieces of a stream, which is cancelled unless all are read. A stream that another reader has is refused at once. */
+export function piecesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  return readBy(stream.getReader());
+}
+
+async function* readBy(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = stream.getReader();
   try {
     for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
   } finally {

@@ -390,6 +390,13 @@ describe("files", () => {
     expect(server.seen).toEqual([]);
   });
 
+  test("of a stream that another reader has create no job", async () => {
+    const stream = new Blob(["1"]).stream();
+    stream.getReader();
+    await expect(client.jobs.create(JOB, { files: { a: stream } })).rejects.toThrow(TypeError);
+    expect(server.seen).toEqual([]);
+  });
+
   test("stored with another digest throw an error", async () => {
     server.replies = [{ status: 201, json: { artifact_id: "sha256:0", size: 1, media_type: "text/plain" } }];
     await expect(client.artifacts.upload(new Blob(["1"]))).rejects.toMatchObject({

@@ -76,7 +76,7 @@ def test_connections_of_an_excluded_miner_are_closed(
             socket.recv(timeout=300)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4403
-    waiting.join(60)
+    waiting.join(300)
     assert error(answers[0]) == (403, "MINER_EXCLUDED")
     with connect(url, additional_headers=headers) as socket, pytest.raises(ConnectionClosed) as closed:
         socket.recv(timeout=300)

@@ -11,6 +11,7 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
+from agent.coordinator.operations.jobs import own_jobs
 from support.clients.openai_jobs import (
     ANSWER,
     EMBEDDING,
@@ -205,9 +206,13 @@ def test_too_many_unfinished_jobs_are_a_rate_limit(tmp_path: Any) -> None:
 
 
 def test_a_fault_of_the_input_is_a_client_error(
-    ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
+    ai: OpenAI, miner: ScriptedMiner, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With OpenAI's code, by which clients recognise a prompt that is too long. The request is not repeated, although this client retries."""
+    """With OpenAI's code, by which clients recognise a prompt that is too long. The request is not repeated, although this client retries.
+
+    A job that has ended is not cancelled.
+    """
+    monkeypatch.delattr(own_jobs, "cancel")
     patient = ai.with_options(max_retries=2)
     with asking(lambda: patient.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
         (lease,) = miner.poll()

@@ -111,9 +111,12 @@ def _become_owner(settings: Settings) -> None:
 
 
 def _print_check(current: str, newer: str | None, *, as_json: bool) -> None:
-    words = f"Version {newer} can be installed; {current} is current. Install it with `aitbc-agent update`."
     if newer is None:
         words = f"Version {current} is the newest."
+    else:
+        words = (
+            f"Version {newer} can be installed; {current} is current. Install it with `aitbc-agent update`."
+        )
     print_result({"version": current, "newer": newer}, words, as_json=as_json)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+PYTHON_MODELS: Final = ("ai_inference", "python")
+"""Service and runner whose version ends with that of Python, as `python` of the evidence states it."""
 MAX_ERROR: Final = 1e-6
 """Highest probability, over a whole series of checks, with which an honest miner is ever sanctioned."""
 LEAST_FAILURES: Final = 2
@@ -278,10 +280,6 @@ def surcharge(price: int, budget: int, reserved: int) -> int:
 def looking(usual: int, percent: float) -> int:
     """Return the most that an opinion is paid that proves nothing: what a first comparison costs, in percent of the job's price."""
     return math.ceil(usual * percent / 100)
-
-
-PYTHON_MODELS: Final = ("ai_inference", "python")
-"""Service and runner whose version ends with that of Python, as `python` of the evidence states it."""
 
 
 def contradiction(

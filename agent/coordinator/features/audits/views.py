@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import orjson
 
+from agent.coordinator.features.audits.caches import shared_caches
 from agent.coordinator.features.audits.rules import AuditKind, Verdict, error_probability
 from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
-from agent.coordinator.features.audits.store.canaries import accounts_served
 from agent.coordinator.hooks import JobFields, View
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -23,7 +22,6 @@ from agent.core.values.quantities import format_optional_time, format_time, form
 from agent.sections import section_of
 from aitbc.answers.accounts import Role
 from aitbc.answers.audits import Audit, AuditList, AuditStanding, MinerAudits
-from aitbc.canonical import sha256_hex
 from aitbc.leaves.verdict import comparison_sha256
 from aitbc.receipts import receipt_id
 
@@ -207,24 +205,3 @@ def _next(records: list[AuditRecord], limit: int) -> str | None:
 
 def _unknown(audit_id: str) -> NotFound:
     return NotFound(f"There is no audit {audit_id}, or it is not decided yet.", {"audit_id": audit_id})
-
-
-PASSING_AS: Final = 20
-"""The miner's newest jobs, as the account of one of which a canary passes."""
-
-
-def shared_caches(connection: Connection, record: JobRecord) -> str | None:
-    """Return under which name an audit job or a canary continues prompts, None for other jobs. An audit job continues none.
-
-    A canary passes as a job of an account that the miner knows, because one of an unknown account, or of one that has nothing else,
-    would be recognised.
-    """
-    restrictions = queue.restrictions_of(record)
-    if restrictions.audit:
-        return record.job_id
-    if restrictions.canary is None:
-        return None
-    # A canary is submitted for one miner.
-    served = accounts_served(connection, record.requested_miner_id or "", PASSING_AS)
-    # Drawn from the job's id, so that a repeated attempt of the job has the same name.
-    return served[int(sha256_hex(record.job_id.encode()), 16) % len(served)] if served else record.job_id

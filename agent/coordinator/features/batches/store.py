@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, 
 
 from agent.coordinator.features.batches.states import ENDED, BatchStatus
 from agent.coordinator.features.batches.tables import api_files, batch_parts, batches
-from agent.coordinator.store import artifacts
+from agent.coordinator.store import artifacts, records
 from agent.coordinator.store.schema.tables import artifact_owners
 
 AT_ONCE: Final = 100
@@ -67,15 +67,13 @@ class ApiBatch:
         return None if entered is None else int(entered)
 
 
-_FILE: Final = [api_files.c[field.name] for field in fields(FileRecord)]
-_BATCH: Final = [batches.c[field.name] for field in fields(ApiBatch)]
+_FILE: Final = records.columns(api_files, FileRecord)
+_BATCH: Final = records.columns(batches, ApiBatch)
 
 
 def add_file(connection: Connection, record: FileRecord) -> None:
     """Store a file's row."""
-    connection.execute(
-        insert(api_files), {field.name: getattr(record, field.name) for field in fields(record)}
-    )
+    connection.execute(insert(api_files), records.values(record))
 
 
 def file_count(connection: Connection, account_id: str) -> int:
@@ -89,8 +87,7 @@ def find_file(connection: Connection, account_id: str, file_id: str) -> FileReco
     query = select(*_FILE).where(
         api_files.c.account_id == account_id, api_files.c.file_id == file_id, _has_bytes()
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else FileRecord(*row)
+    return records.find(connection, FileRecord, query)
 
 
 def files_of(
@@ -110,7 +107,7 @@ def files_of(
     if after_id is not None:
         conditions.append(key < after_id if newest_first else key > after_id)
     query = select(*_FILE).where(*conditions).order_by(key.desc() if newest_first else key).limit(limit)
-    return [FileRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, FileRecord, query)
 
 
 def _has_bytes() -> ColumnElement[bool]:
@@ -147,12 +144,12 @@ def expired_files(connection: Connection, now: float) -> list[FileRecord]:
     query = (
         select(*_FILE).where(api_files.c.expires_at <= now).order_by(api_files.c.expires_at).limit(AT_ONCE)
     )
-    return [FileRecord(*row) for row in connection.execute(query)]
+    return records.find_all(connection, FileRecord, query)
 
 
 def add_batch(connection: Connection, record: ApiBatch) -> None:
     """Store a new batch."""
-    connection.execute(insert(batches), {field.name: getattr(record, field.name) for field in fields(record)})
+    connection.execute(insert(batches), records.values(record))
 
 
 def unfinished_of(connection: Connection, account_id: str) -> int:
@@ -210,7 +207,7 @@ def own(connection: Connection, batch: ApiBatch) -> ApiBatch:
 def save(connection: Connection, record: ApiBatch, **values: Any) -> ApiBatch:
     """Store changes of a batch. The caller has locked it."""
     connection.execute(update(batches).where(batches.c.batch_id == record.batch_id).values(**values))
-    changed = {field.name: getattr(record, field.name) for field in fields(record)} | values
+    changed = records.values(record) | values
     return ApiBatch(**changed)
 
 

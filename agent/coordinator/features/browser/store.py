@@ -65,6 +65,7 @@ def key_of(connection: Connection, sha256: str, role: str, now: float) -> KeyRec
         .join(browser_sessions, browser_sessions.c.session_id == browser_session_keys.c.session_id)
         .where(browser_sessions.c.sha256 == sha256, browser_sessions.c.expires_at > now)
         .where(api_keys.c.role == role, api_keys.c.revoked_at.is_(None))
+        .limit(1)
     )
     return records.find(connection, KeyRecord, query)
 

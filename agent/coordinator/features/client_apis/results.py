@@ -63,7 +63,13 @@ async def all_results(submissions: Sequence[AnswerSubmission], output: type[Resu
         return await unless_left(submissions[0], asyncio.gather(*endings))
     except ApiError:
         # Nobody waits for the answer any more, so the client should not pay for the rest of it.
-        await drop_all(submissions)
+        await drop_all(
+            [
+                submission
+                for submission, ending in zip(submissions, endings, strict=True)
+                if not ending.done() or ending.cancelled()
+            ]
+        )
         raise
     finally:
         for task in endings:

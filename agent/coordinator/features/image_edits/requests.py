@@ -14,6 +14,7 @@ from runners.stable_diffusion.request import MAX_PROMPT_LETTERS
 
 IMAGE: Final = "image"
 MASK: Final = "mask"
+MISSING: Final = "send the image as a file in this field"
 VARIATION: Final = "A variation of this picture"
 """The prompt of a variation: the service needs one, and OpenAI's call has none."""
 
@@ -36,9 +37,6 @@ class EditRequest(ChangeRequest):
 
 class VariationRequest(ChangeRequest):
     """An image of which others like it are made."""
-
-
-MISSING: Final = "send the image as a file in this field"
 
 
 async def edit(call: ClientCall, key: str | None) -> tuple[AnswerSubmission, EditRequest]:

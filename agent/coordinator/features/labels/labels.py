@@ -15,7 +15,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.errors import ValidationFailed
+from agent.core.errors import invalid_request
 from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.accounts import Role
@@ -65,15 +65,12 @@ def _parsed(settings: CoordinatorSettings, filters: Sequence[str]) -> list[Label
     # Each filter is a join, so their number is limited even where jobs may have more labels.
     limit = min(max(1, section_of(settings, LabelSettings).max_labels), MAX_FILTERS)
     if len(filters) > limit:
-        raise ValidationFailed(
-            "The request is not valid.",
+        raise invalid_request(
             {"label": f"a list is filtered by at most {limit} labels, not {len(filters)}; remove some"},
         )
     pairs = [text.partition(":") for text in filters]
     if any(not colon or not key for key, colon, _ in pairs):
-        raise ValidationFailed(
-            "The request is not valid.", {"label": "write it as key:value, for example project:podcast"}
-        )
+        raise invalid_request({"label": "write it as key:value, for example project:podcast"})
     return [(key, value) for key, _, value in pairs]
 
 

@@ -17,7 +17,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import locks
 from agent.core.commands import Command, SettingsChange
-from agent.core.errors import Conflict, ValidationFailed
+from agent.core.errors import Conflict, invalid_request
 from agent.core.values.quantities import format_time
 from agent.protocol import answers
 from agent.protocol.messages import Heartbeat
@@ -72,9 +72,7 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, max_wai
     gpus = [gpu["uuid"] for gpu in json.loads(miner.capabilities)["gpus"]]
     if command.gpu is not None and command.gpu not in gpus:
         has = ", ".join(gpus) or "none"
-        raise ValidationFailed(
-            "The request is not valid.", {"gpu": f"the miner has no such GPU; it has {has}"}
-        )
+        raise invalid_request({"gpu": f"the miner has no such GPU; it has {has}"})
     waiting = store.waiting(connection, record.miner_id)
     # Of two commands about the same GPU or model, only the newer one counts.
     replaced = {former.command_id for former in waiting if command.replaces(former.command)}

@@ -15,7 +15,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.core.commands import Command, CommandKind, SettingsChange
-from agent.core.errors import Conflict, ValidationFailed
+from agent.core.errors import Conflict, invalid_request
 from agent.core.values.quantities import format_money, format_optional_time, format_time
 from agent.protocol.messages import Capabilities, ReportedSettings
 from aitbc.answers.miners import (
@@ -85,7 +85,7 @@ async def change(context: Context, caller: Caller, miner_id: str, change: Settin
         raise Conflict(f"The settings were not changed. {reported.locked}")
     errors = {**_unknown(change, capabilities, reported), **_invalid(change)}
     if errors:
-        raise ValidationFailed("The request is not valid.", errors)
+        raise invalid_request(errors)
     former = SettingsChange(
         {service: _written(reported.prices.get(service)) for service in change.prices},
         None if change.schedule is None else tuple(reported.schedule),

@@ -38,6 +38,7 @@ from agent.core.errors import (
     NotFound,
     RateLimitExceeded,
     ValidationFailed,
+    invalid_request,
 )
 from agent.core.values.quantities import (
     Money,
@@ -105,7 +106,7 @@ async def create(context: Context, caller: Caller, request: OfferRequest) -> mar
         raise Forbidden("Offers are made by miners; use the key of a miner's owner.")
     longest = section_of(context.settings, OfferSettings).max_offer_seconds
     if request.duration > longest:
-        raise ValidationFailed("The request is not valid.", {"duration": f"at most {longest} seconds here"})
+        raise invalid_request({"duration": f"at most {longest} seconds here"})
     now = context.clock()
     needs = request.requirements
     offer = Offer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
+from agent.coordinator.store import records
 from agent.coordinator.store.access import KEY_COLUMNS, KeyRecord, first_account
 from agent.coordinator.store.schema.tables import api_keys
 from aitbc.answers.accounts import Role
@@ -17,5 +18,6 @@ def oldest_key(connection: Connection, account: str) -> KeyRecord | None:
         api_keys.c.role == Role.CLIENT.value,
         api_keys.c.revoked_at.is_(None),
     )
-    row = connection.execute(keys.order_by(api_keys.c.created_at, api_keys.c.key_id).limit(1)).first()
-    return None if row is None else KeyRecord(*row)
+    return records.find(
+        connection, KeyRecord, keys.order_by(api_keys.c.created_at, api_keys.c.key_id).limit(1)
+    )

@@ -21,7 +21,13 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.store import miners
-from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
+from agent.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    ServiceUnavailable,
+    invalid_request,
+)
 from agent.core.values.quantities import format_units, from_units, make_id, to_units
 from aitbc.answers import payouts
 from aitbc.answers.payouts import PaymentState
@@ -117,7 +123,7 @@ def _plan(context: Context, request: NewBatch) -> _BatchPlan:
 
 
 def _refuse(field: str, problem: str) -> NoReturn:
-    raise ValidationFailed("The request is not valid.", {field: problem})
+    raise invalid_request({field: problem})
 
 
 def _select(connection: Connection, context: Context, plan: _BatchPlan) -> Selection:

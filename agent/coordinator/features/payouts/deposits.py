@@ -17,7 +17,7 @@ from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.accounts.bookings import credit_inside
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks
-from agent.core.errors import Conflict, Unauthorized, ValidationFailed
+from agent.core.errors import Conflict, Unauthorized, invalid_request
 from agent.core.values.quantities import MONEY_DECIMALS, format_time, format_units
 from aitbc.answers.payouts import Deposit, DepositList
 
@@ -96,18 +96,17 @@ async def page(context: Context, *, account_id: str | None, limit: int, before_i
 def _credited(incoming: Incoming) -> int:
     """Return the credited amount in units of 1e-8, rounded down. Raises `ValidationFailed`."""
     if incoming.rate <= 0:
-        raise ValidationFailed("The request is not valid.", {"rate": "must be more than 0"})
+        raise invalid_request({"rate": "must be more than 0"})
     # Without a currency, the amount is in the ledger's money, so another rate than 1 is a mistake.
     if not incoming.currency and incoming.rate != 1:
-        raise ValidationFailed(
-            "The request is not valid.",
+        raise invalid_request(
             {"currency": "is missing: a rate is what one unit of money is worth in it"},
         )
     # Python's 28 digits would round the quotient of long numbers before it is rounded down.
     with localcontext(prec=DIGITS):
         units = int((incoming.amount / incoming.rate).scaleb(MONEY_DECIMALS).to_integral_value(ROUND_DOWN))
     if units <= 0:
-        raise ValidationFailed("The request is not valid.", {"amount": "must be more than 0"})
+        raise invalid_request({"amount": "must be more than 0"})
     return units
 
 

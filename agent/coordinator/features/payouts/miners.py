@@ -20,6 +20,8 @@ from agent.core.errors import Conflict, NotFound
 from aitbc.answers import payouts
 from aitbc.leaves.payouts import PayoutProof
 
+HOUR: Final = 3600.0
+
 
 def payments(
     connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before_id: str | None
@@ -68,9 +70,6 @@ def _in_manifest(connection: Connection, caller: Caller, payout_id: str) -> tupl
         )
     path = tree_of(batch, batches.of_batch(connection, batch.batch_id)).proof(payment.position)
     return batch, PayoutProof(payment_of(batch, payment), payment.position, path, b"", "")
-
-
-HOUR: Final = 3600.0
 
 
 def held_since(settings: PayoutSettings, cut_off: float, now: float) -> int | None:

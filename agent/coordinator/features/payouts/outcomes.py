@@ -19,7 +19,7 @@ from agent.coordinator.features.payouts.store.batches import (
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.core.errors import Conflict, ValidationFailed
+from agent.core.errors import Conflict, invalid_request
 from aitbc.answers import payouts
 from aitbc.answers.payouts import PaymentState
 
@@ -88,8 +88,7 @@ def _is_open(
     """Return whether the payment has no outcome yet. Raises `ValidationFailed`, `Conflict`."""
     payment = payments.get(ending.payout_id)
     if payment is None:
-        raise ValidationFailed(
-            "The request is not valid.",
+        raise invalid_request(
             {"outcomes": f"{ending.payout_id} is not a payment of {batch.batch_id}"},
         )
     state = PaymentState(payment.state)

@@ -14,7 +14,6 @@ import asyncio
 import math
 import secrets
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, NamedTuple
@@ -26,6 +25,7 @@ from agent.coordinator.cluster import Leadership, Member, PortOwner, Relay
 from agent.coordinator.features.replicas import messages
 from agent.coordinator.features.replicas.bus import STORED_SECONDS, ReplicaBus, resolve
 from agent.coordinator.features.replicas.messages import Session
+from agent.coordinator.features.replicas.patience import LONGEST, SHORTEST, ReplyPatience
 from agent.coordinator.features.replicas.relay import BusRelay
 from agent.coordinator.store.concurrency import SESSION_LOCKS
 
@@ -366,35 +366,3 @@ async def _close(session: Session) -> None:
     with suppress(psycopg.Error, OSError, TimeoutError):
         async with asyncio.timeout(1):
             await session.close()
-
-
-SHORTEST: Final = 1.5
-LONGEST: Final = 12.0
-MARGIN: Final = 2.0
-"""The limit is at least this many times the longest recent delay."""
-RECENT_SECONDS: Final = 60.0
-
-
-class ReplyPatience:
-    """Notes delays, and derives the time limit of an answer from them. A delay that exceeded its limit is noted too, so the limit doubles."""
-
-    def __init__(self) -> None:
-        self._delays: deque[tuple[float, float]] = deque()
-
-    def note(self, seconds: float, now: float) -> None:
-        """Note how late an answer was, from the event loop's own lateness or the server's."""
-        # Shorter delays before a longer one will never be the longest.
-        while self._delays and self._delays[-1][1] <= seconds:
-            self._delays.pop()
-        self._delays.append((now, seconds))
-
-    def limit(self, now: float) -> float:
-        """Return the limit in seconds: `SHORTEST`, doubled as often as the delays of the last minute require, up to `LONGEST`."""
-        while self._delays and self._delays[0][0] < now - RECENT_SECONDS:
-            self._delays.popleft()
-        needed = MARGIN * self._delays[0][1] if self._delays else 0.0
-        limit = SHORTEST
-        # In steps, so that the limit does not change, and is not announced again, with every small delay.
-        while limit < needed and limit < LONGEST:
-            limit *= 2
-        return limit

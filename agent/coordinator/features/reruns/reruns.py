@@ -21,7 +21,7 @@ from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts
 from agent.coordinator.store.jobs import JobRecord, find
 from agent.coordinator.store.queue import restrictions_of
-from agent.core.errors import Conflict, ValidationFailed
+from agent.core.errors import Conflict, ValidationFailed, invalid_request
 from agent.core.values.quantities import format_units
 
 MAX_CHANGES: Final = 100
@@ -110,9 +110,7 @@ def _changed(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> Mappi
         try:
             parameters = with_value(parameters, _parts(path), value)
         except ValueError as error:
-            raise ValidationFailed(
-                "The request is not valid.", {f"set.{path[:MAX_SHOWN]}": str(error)}
-            ) from None
+            raise invalid_request({f"set.{path[:MAX_SHOWN]}": str(error)}) from None
     return parameters
 
 

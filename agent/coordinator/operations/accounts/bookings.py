@@ -10,7 +10,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access, events, idempotency, ledger, locks
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import TransactionKind, TransactionRecord
-from agent.core.errors import Conflict, InsufficientBalance, NotFound, ValidationFailed
+from agent.core.errors import Conflict, InsufficientBalance, NotFound, invalid_request
 from agent.core.market.ledger import (
     ISSUED,
     OVERDRAWN,
@@ -87,7 +87,7 @@ def _booking(
     context: Context, kind: TransactionKind, account_id: str, amount: Decimal, note: str, key: str | None
 ) -> _Booking:
     if amount <= 0:
-        raise ValidationFailed("The request is not valid.", {"amount": "must be more than 0"})
+        raise invalid_request({"amount": "must be more than 0"})
     # No header can contain a line break, so that no client's key equals this one.
     stored_key = None if key is None else f"{kind.value}\n{sha256_hex(key.encode())}"
     return _Booking(
@@ -155,7 +155,7 @@ def _entry(connection: Connection, booking: _Booking) -> Entry:
         return debit(account_id, amount, balance, overdrawn, force=booking.force)
     except TooMuchMoney as error:
         advice = f"at most {_words(error.limit)} more can be {booking.kind.value}ed by this coordinator"
-        raise ValidationFailed("The request is not valid.", {"amount": advice}) from None
+        raise invalid_request({"amount": advice}) from None
     except InsufficientFunds as error:
         raise InsufficientBalance(
             f"The account has {_words(error.balance)}, less than {_words(error.needed)}. Debit at most its balance, or set "

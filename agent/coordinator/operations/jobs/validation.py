@@ -15,7 +15,7 @@ from agent.coordinator.hooks import CheckedRequest, Errors, OpaqueInput, Replace
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem, with_schemes
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
-from agent.core.errors import InvalidJobType, ValidationFailed
+from agent.core.errors import InvalidJobType, ValidationFailed, invalid_request
 from agent.core.matching import UNRESTRICTED, Restrictions
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError
@@ -216,12 +216,12 @@ def _submission(
     """Return the valid request with its options. Raises `ValidationFailed` if there are any errors."""
     timeout = _timeout(context, options, errors)
     if options is None:
-        raise ValidationFailed("The request is not valid.", errors)
+        raise invalid_request(errors)
     requested = CheckedRequest(context, definition, options, parameters, errors, replaced)
     requested.restrictions = Restrictions(min_reputation=float(options.min_reputation or 0.0))
     hooks.check_request(requested)
     if errors:
-        raise ValidationFailed("The request is not valid.", errors)
+        raise invalid_request(errors)
     if requested.opaque is not None:
         checked |= {"model": requested.opaque.model, "files": requested.opaque.files}
     surcharges = requested.surcharges

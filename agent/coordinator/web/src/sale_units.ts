@@ -17,7 +17,7 @@ export function useSaleUnits(): (serviceId: string | undefined, unit?: string) =
 }
 
 /** Definitions change only with the coordinator's version, so a page reads them once. */
-function definitions(): Promise<Service[]> {
+export function definitions(): Promise<Service[]> {
   services ??= publicApi()
     .registry.services()
     .then(

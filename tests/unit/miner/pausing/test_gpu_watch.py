@@ -89,7 +89,7 @@ def test_a_program_that_only_draws_counts_from_a_certain_memory_even_beside_a_jo
     for rules, is_needed in (
         (PauseSettings(other_programs=True, other_memory=3000), True),
         (PauseSettings(other_programs=True, other_memory=3001), False),
-        (PauseSettings(other_programs=True), False),
+        (PauseSettings(other_programs=True, other_memory=None), False),
         (PauseSettings(other_memory=3000), False),
     ):
         assert GpuWatch().update(game, rules, 0).needed is is_needed

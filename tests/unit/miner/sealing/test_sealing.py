@@ -90,17 +90,19 @@ def test_a_damaged_or_open_file_of_keys_is_refused(tmp_path: Path, identity: Ide
         keys(tmp_path, identity, [0.0])
 
 
-def test_only_a_file_system_in_memory_is_used(tmp_path: Path) -> None:
+def test_only_a_file_system_in_memory_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(
-        f"/dev/sda / ext4 rw 0 0\nshm {tmp_path} tmpfs rw 0 0\ndisk {tmp_path}/disk ext4 rw 0 0\n"
+        f"/dev/sda / ext4 rw 0 0\nshm {tmp_path} tmpfs rw 0 0\ndisk {tmp_path}/Gr\u00f6\u00dfe\\040x ext4 rw 0 0\n"
     )
-    (tmp_path / "disk").mkdir()
-    found = directories.find(tmp_path, tmp_path / "data", mounts)
+    disk = tmp_path / "Gr\u00f6\u00dfe x"
+    disk.mkdir()
+    monkeypatch.setattr(directories, "MOUNTS", mounts)
+    found = directories.find(tmp_path, tmp_path / "data")
     assert found.path is not None
-    assert found.path != directories.find(tmp_path, tmp_path / "other", mounts).path
-    assert "ext4" in str(directories.find(tmp_path / "disk", tmp_path, mounts).reason)
-    assert "does not exist" in str(directories.find(tmp_path / "missing", tmp_path, mounts).reason)
+    assert found.path != directories.find(tmp_path, tmp_path / "other").path
+    assert "ext4" in str(directories.find(disk, tmp_path).reason)
+    assert "does not exist" in str(directories.find(tmp_path / "missing", tmp_path).reason)
     directories.create(found.path)
     assert found.path.stat().st_mode & 0o777 == 0o700
     (tmp_path / "link").symlink_to(found.path)

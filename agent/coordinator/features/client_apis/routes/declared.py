@@ -16,7 +16,9 @@ from agent.coordinator.features.client_apis.errors import (
 )
 from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.job_fields import OPTION_ERRORS
-from agent.coordinator.routes._callers import CLIENT, Guard, client, disconnected
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Context
+from agent.coordinator.routes._callers import CLIENT, Guard, disconnected
 from agent.coordinator.routes._declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.core.errors import Conflict, InsufficientBalance, NotFound
 
@@ -39,7 +41,9 @@ class _CallGuard(Guard):
     """Authorizes like `Client`, and returns the call."""
 
     async def __call__(self, request: Request) -> ClientCall:
-        context, caller = await client(request)
+        context: Context = request.app.state.context
+        caller = await self.check(context, request.scope)
+        assert isinstance(caller, Caller)  # noqa: S101 - as `CLIENT` has found
         return ClientCall(
             context,
             caller,

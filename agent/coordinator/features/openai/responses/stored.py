@@ -51,6 +51,8 @@ async def history(call: ClientCall, request: ResponseRequest) -> list[Item]:
             advice = "responses are not stored here; send the whole conversation in input"
             raise invalid_request(dict.fromkeys(request.uses_storage, advice))
         return []
+    if request.conversation_id is None and request.previous_response_id is None:
+        return []
     await _settle(call, store, request)
     items = await call.context.database.read(
         store.history, call.caller, request.previous_response_id, request.conversation_id

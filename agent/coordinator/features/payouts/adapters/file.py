@@ -28,6 +28,8 @@ from agent.core.values.spreadsheets import harmless
 from agent.fault_points import reach
 from aitbc.canonical import canonical_json, sha256_hex
 
+_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
+_SEPARATORS: Final = re.compile(r"[ \u00a0-]")
 COLUMNS: Final = ("payout_id", "miner_id", "address", "amount", "currency")
 MAX_TEXT: Final = 140
 """As much as the remittance text of a bank transfer."""
@@ -135,10 +137,6 @@ def table(content: bytes) -> bytes:
         # Addresses come from miners' owners, and the file is opened on an administrator's machine.
         writer.writerow([harmless(payment[column]) for column in COLUMNS])
     return text.getvalue().encode()
-
-
-_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
-_SEPARATORS: Final = re.compile(r"[ \u00a0-]")
 
 
 def parse_iban(text: str) -> str:

@@ -21,7 +21,14 @@ from agent.coordinator.routes._callers import (
     RequestBody,
 )
 from agent.coordinator.routes._declare import errors
-from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
+from agent.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    ServiceUnavailable,
+    ValidationFailed,
+    invalid_request,
+)
 from agent.core.values.quantities import Money, parse_time
 from aitbc.answers import fields
 from aitbc.answers.fields import example
@@ -119,7 +126,7 @@ def _time(text: str | None) -> float | None:
     try:
         return parse_time(text)
     except ValueError as error:
-        raise ValidationFailed("The request is not valid.", {"cut_off": str(error)}) from None
+        raise invalid_request({"cut_off": str(error)}) from None
 
 
 @router.get(

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
-from agent.configuring.editing import edited, replace_settings
+from agent.configuring.editing import write_values
 from agent.configuring.reading import SettingsReading
 from agent.coordinator.features.log.offline import NOT_VALID, own_log_key
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
@@ -156,9 +156,7 @@ def _lines(total: int) -> _OnStep:
 
 def _configure(settings_file: SettingsReading, to: str) -> None:
     """Set `database.url` in the settings file, which then has a secret: a URL may contain a password."""
-    path = settings_file.file
-    content = path.read_bytes() if path.is_file() else b""
-    replace_settings(path, edited(content, {("database", "url"): to}))
+    write_values(settings_file.file, {("database", "url"): to})
 
 
 def _as_json(comparison: CopyComparison | None, move: Move) -> dict[str, Any]:

@@ -4,12 +4,12 @@ import type { Service } from "@aitbc/client";
 
 import { serviceName } from "../format/names.ts";
 import { useLoad } from "../load.ts";
-import { publicApi } from "../session.ts";
+import { definitions } from "../sale_units.ts";
 import { type Option, SelectField } from "./controls/field.tsx";
 
 /** Return all services; none until they are loaded. */
 export function useServices(): Service[] {
-  return useLoad((signal) => publicApi().registry.services({ signal })).data?.services ?? [];
+  return useLoad(definitions).data ?? [];
 }
 
 /** Return services as options of a field. */

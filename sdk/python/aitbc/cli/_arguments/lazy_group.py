@@ -19,7 +19,7 @@ from aitbc.cli._controls import harmless
 class ListedCommand:
     """A command as the program's help lists it. Its module has a function, or the `typer.Typer` of a group, with the name `attribute`.
 
-    `help` is the beginning of the command's own help. A `Command` in the module is the class of its command.
+    `help` is the beginning of the command's own help. A `Command` that the module defines is the class of its command.
     """
 
     module: str
@@ -89,7 +89,9 @@ class LazyGroup(TyperGroup):
             group: Any = typer.main.get_group(loaded)
             group.name = name
             return with_plain_types(group)
-        return _command(name, loaded, cls=getattr(module, "Command", None))
+        own_class = getattr(module, "Command", None)
+        is_defined_there = getattr(own_class, "__module__", None) == entry.module
+        return _command(name, loaded, cls=own_class if is_defined_there else None)
 
 
 def _shown() -> None:

@@ -17,10 +17,14 @@ import { Failure } from "../notice.tsx";
 import { Button, type ButtonProps } from "./button.tsx";
 import { Dialog } from "./dialog.tsx";
 
-/** Return what the control of a value needs. */
-export type FieldOf<Values> = <Name extends keyof Values & string>(
-  name: Name,
-) => { value: Values[Name]; onInput: (value: Values[Name]) => void; error: string | undefined };
+/** What the control of a value needs. */
+export interface FieldProps<Value> {
+  value: Value;
+  onInput: (value: Value) => void;
+  error: string | undefined;
+}
+
+export type FieldOf<Values> = <Name extends keyof Values & string>(name: Name) => FieldProps<Values[Name]>;
 
 interface FormProps<Values> {
   title: string;
@@ -53,11 +57,17 @@ export function FormDialog<Values>({ title, open, onClose, action, ...form }: Fo
   }, [open]);
 
   const errors = fieldErrors(error);
-  const field: FieldOf<Values> = (name) => ({
-    value: values[name],
-    onInput: (value) => setValues((values) => ({ ...values, [name]: value })),
-    error: errors[name],
-  });
+  const names = new Set<string>();
+  const field: FieldOf<Values> = (name) => {
+    names.add(name);
+    return {
+      value: values[name],
+      onInput: (value) => setValues((values) => ({ ...values, [name]: value })),
+      error: errors[name],
+    };
+  };
+  const fields = children(field, values);
+  const isAtField = Object.keys(errors).some((name) => names.has(name));
   const submit = async (event: Event) => {
     event.preventDefault();
     setBusy(true);
@@ -96,26 +106,24 @@ export function FormDialog<Values>({ title, open, onClose, action, ...form }: Fo
       }
     >
       <form class="stack" id={id} onSubmit={submit} noValidate>
-        {error !== undefined && Object.keys(errors).length === 0 && <Failure error={error} />}
-        {children(field, values)}
+        {error !== undefined && !isAtField && <Failure error={error} />}
+        {fields}
       </form>
     </Dialog>
   );
 }
 
-/** A button that opens the dialog, whose title it has unless `label` is another. */
-export function FormButton<Values>({
-  label,
-  kind = "main",
-  size,
-  icon,
-  disabled,
-  ...form
-}: FormProps<Values> & Pick<ButtonProps, "label" | "kind" | "size" | "icon" | "disabled">) {
+interface FormButtonProps<Values> extends FormProps<Values>, Pick<ButtonProps, "kind" | "size" | "icon"> {
+  /** The button's text, unless it is the dialog's title. */
+  label?: string;
+}
+
+/** A button that opens the dialog. */
+export function FormButton<Values>({ label, kind = "main", size, icon, ...form }: FormButtonProps<Values>) {
   const [open, setOpen] = useState(false);
   return (
     <>
-      <Button kind={kind} size={size} icon={icon} disabled={disabled} onClick={() => setOpen(true)}>
+      <Button kind={kind} size={size} icon={icon} onClick={() => setOpen(true)}>
         {label ?? form.title}
       </Button>
       <FormDialog {...form} open={open} onClose={() => setOpen(false)} />

@@ -174,8 +174,8 @@ interface NewBatchProps {
 }
 
 function NewBatch({ ways, onComputed }: NewBatchProps) {
-  const initial = { way: ways[0]?.value ?? "", rate: "", minimum: "", note: "" };
-  const compute = async ({ way, rate, minimum, note }: typeof initial) => {
+  const initial = { adapter: ways[0]?.value ?? "", rate: "", minimum: "", note: "" };
+  const compute = async ({ adapter: way, rate, minimum, note }: typeof initial) => {
     const [adapter = "", currency] = way.split(" ");
     const limits = { rate: rate.trim() || undefined, minimum: minimum.trim() || undefined };
     const batch = { adapter, currency, ...limits, note };
@@ -190,10 +190,10 @@ function NewBatch({ ways, onComputed }: NewBatchProps) {
       ready={({ rate, minimum }) => !wrongRate(rate) && !wrongMinimum(minimum)}
       onSend={compute}
     >
-      {(field, { way, rate, minimum }) => (
+      {(field, { adapter: way, rate, minimum }) => (
         <>
           <p class="quiet">You see who would be paid before anything is created.</p>
-          <SelectField label="Pay with" required {...field("way")} options={ways} />
+          <SelectField label="Pay with" required {...field("adapter")} options={ways} />
           <TextField
             label="Rate"
             help={`What one credit is worth in ${way.split(" ")[1]}. Everyone can read it in the log. Leave it empty for the rate of the settings.`}

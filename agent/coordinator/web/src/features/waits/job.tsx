@@ -2,7 +2,7 @@
 import type { Job, JobExplanation, MarketMiner, Offer } from "@aitbc/client";
 import { Coded } from "../../components/coded.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
-import { FormButton } from "../../components/controls/form-dialog.tsx";
+import { type FieldProps, FormButton } from "../../components/controls/form-dialog.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
@@ -140,13 +140,7 @@ interface Chosen {
   bidPrice: string;
 }
 
-interface OffersProps {
-  job: Job;
-  value: Chosen;
-  onInput: (chosen: Chosen) => void;
-}
-
-function Offers({ job, value, onInput }: OffersProps) {
+function Offers({ job, value, onInput, error }: { job: Job } & FieldProps<Chosen>) {
   const saleUnits = useSaleUnits();
   const market = useLoad(async (signal) => {
     const { marketplace } = api("client");
@@ -172,6 +166,7 @@ function Offers({ job, value, onInput }: OffersProps) {
               label="Offer"
               required
               value={value.offerId}
+              error={error}
               onInput={(offerId) => choose(offers, offerId)}
               options={[
                 { value: "", label: "Choose one" },

@@ -5,7 +5,7 @@ import { Card } from "../../components/card.tsx";
 import { Coded } from "../../components/coded.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
-import { FormButton } from "../../components/controls/form-dialog.tsx";
+import { type FieldProps, FormButton } from "../../components/controls/form-dialog.tsx";
 import { Menu } from "../../components/controls/menu.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Price } from "../../components/figures/money.tsx";
@@ -235,14 +235,8 @@ function Fetch({ machine, send }: { machine: MinerDetails } & Sending) {
   );
 }
 
-interface CatalogueProps {
-  machine: MinerDetails;
-  value: string;
-  onInput: (model: string) => void;
-}
-
 /** The models that the machine could download. */
-function Catalogue({ machine, ...field }: CatalogueProps) {
+function Catalogue({ machine, ...field }: { machine: MinerDetails } & FieldProps<string>) {
   const services = machine.services.filter((service) => service.downloadable);
   const catalogue = useLoad(
     (signal) =>
