@@ -69,6 +69,17 @@ def running_children() -> set[psutil.Process]:
     return children
 
 
+@asynccontextmanager
+async def no_remaining_children() -> AsyncIterator[None]:
+    """Check that on exit no process is left of those that were started meanwhile. Other tests' processes may be there all the time."""
+    before = running_children()
+    yield
+    # The system may still list a process for a moment after its end was reported.
+    with suppress(TimeoutError):
+        await until(lambda: running_children() <= before)
+    assert running_children() <= before
+
+
 async def main(directory: str, url: str) -> None:
     daemon = make_daemon(settings_for(Path(directory)), url)
     await daemon.start()

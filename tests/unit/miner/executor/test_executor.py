@@ -23,7 +23,7 @@ from agent.miner.executor.contract import Execution
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.miner.settings import MinerSettings
-from miner_support.daemons import HOST, running_children
+from miner_support.daemons import HOST, no_remaining_children
 from runners.api import Device, Fail, Retry, Tools
 from runners.host.protocol import Run
 
@@ -41,15 +41,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 async def executor(
     tmp_path: Path, devices: tuple[Device, ...] = (CPU,), **settings: Any
 ) -> AsyncIterator[LocalExecutor]:
-    before = running_children()  # children of other tests in this process
     subject = LocalExecutor(
         devices, Tools(), MinerSettings(**settings), tmp_path, interpreters=Interpreters(Interpreter(HOST))
     )
-    try:
-        yield subject
-    finally:
-        await asyncio.wait_for(subject.close(), 60)
-    assert running_children() <= before
+    async with no_remaining_children():
+        try:
+            yield subject
+        finally:
+            await asyncio.wait_for(subject.close(), 60)
 
 
 async def do(

@@ -1,14 +1,12 @@
 """Models on GPUs: real child processes that claim memory, and GPUs that count the claims of living processes."""
 
-# ruff: noqa: ASYNC110 - processes have no events to wait on
-
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +27,7 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
 from agent.miner.settings import MinerSettings
-from miner_support.daemons import HOST, running_children
+from miner_support.daemons import HOST, no_remaining_children, until
 from miner_support.runner import BatchRunner, ScriptedRunner
 from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.host.protocol import Run
@@ -168,7 +166,6 @@ def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
 
 @asynccontextmanager
 async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterator[LocalExecutor]:
-    before = running_children()  # children of other tests in this process
     definitions = {"scripted": ScriptedRunner.definition, "batch": BatchRunner.definition}
     sizes = {"small": 6, "middle": 10, "large": 16, "huge": 40, "broken": 1, "heavy": 6, "bulky": 10}
     devices = Devices(
@@ -189,11 +186,11 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         rig.directory,
         interpreters=rig.interpreters,
     )
-    try:
-        yield subject
-    finally:
-        await asyncio.wait_for(subject.close(), 60)
-    assert running_children() <= before
+    async with no_remaining_children():
+        try:
+            yield subject
+        finally:
+            await asyncio.wait_for(subject.close(), 60)
 
 
 async def do(
@@ -220,12 +217,6 @@ async def do(
         timeout_seconds=60,
     )
     return await subject.run(service, model, message, listener)
-
-
-async def until(condition: Callable[[], Any], limit: float = 120) -> None:
-    async with asyncio.timeout(limit):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def events(subject: LocalExecutor) -> list[tuple[str, str | None]]:
@@ -768,14 +759,13 @@ async def test_two_hangs_open_the_models_circuit(rig: Rig) -> None:
 
 
 async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig: Rig) -> None:
-    before = running_children()
-    async with executor(rig) as subject:
+    async with executor(rig) as subject, no_remaining_children():
         task = asyncio.create_task(do(subject, rig, rig.model("small", 6)))
         await until(subject.status)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 2)
-        await until(lambda: subject.status() == [] and running_children() <= before)
+            await asyncio.wait_for(task, 30)
+        await until(lambda: subject.status() == [])
 
 
 async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(rig: Rig) -> None:
