@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.coordinator.features.replicas.replicas import LONGEST, RECENT_SECONDS, SHORTEST, ReplyPatience
+from agent.coordinator.features.replicas.patience import LONGEST, RECENT_SECONDS, SHORTEST, ReplyPatience
 
 
 def test_without_delays_it_is_short() -> None:

@@ -12,14 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent.coordinator.features.replicas.replicas import (
-    LONGEST,
-    MARGIN,
-    POLL_SECONDS,
-    SHORTEST,
-    STUCK_MARGIN,
-    Replicas,
-)
+from agent.coordinator.features.replicas.patience import LONGEST, MARGIN, SHORTEST
+from agent.coordinator.features.replicas.replicas import POLL_SECONDS, STUCK_MARGIN, Replicas
 from support.servers import postgres
 
 pytestmark = pytest.mark.anyio
