@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT202012
+from jsonschema_rs import Draft202012Validator, Registry
 
 from agent.coordinator.features.reference.examples import NoExampleError, example_of
 from agent.coordinator.features.reference.routes.document import document
@@ -29,6 +27,7 @@ BODILESS = ("204", "304", "307")
 
 Operation = dict[str, Any]
 DOCUMENT = document(ROUTERS)
+SCHEMAS = Registry([("urn:openapi", DOCUMENT)])
 
 
 def operations() -> Iterator[tuple[str, Operation]]:
@@ -56,10 +55,8 @@ def json_contents() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
     """A validator for a schema with references into the document."""
-    resource = Resource(contents=DOCUMENT, specification=DRAFT202012)
-    registry = Registry().with_resource("urn:openapi", resource)
     absolute = json.loads(json.dumps(schema).replace('"#/components/', '"urn:openapi#/components/'))
-    return Draft202012Validator(absolute, registry=registry)
+    return Draft202012Validator(absolute, registry=SCHEMAS)
 
 
 CALLS = sorted(
@@ -189,7 +186,6 @@ def test_calls_without_a_key_are_those_of_the_reference() -> None:
 def test_every_schema_is_valid() -> None:
     """JSON Schema, draft 2020-12, without dangling references."""
     for name, schema in DOCUMENT["components"]["schemas"].items():
-        Draft202012Validator.check_schema(schema)
         validator(schema).is_valid({})
         for reference in re.findall(r'"\$ref": "(.*?)"', json.dumps(schema)):
             assert reference.rpartition("/")[2] in DOCUMENT["components"]["schemas"], name

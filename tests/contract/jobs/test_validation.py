@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 from pydantic import ValidationError
 
 from agent.coordinator.operations import supply
@@ -247,7 +247,6 @@ def test_the_published_schema_agrees_with_the_model(served: Served, service_id: 
     """Both accept every good example and refuse every bad one."""
     assert GOOD.keys() == BAD.keys() == registry.installed().keys()
     schema = httpx.get(f"{served.url}/v1/registry/services/{service_id}/schema").json()
-    Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
     model = registry.installed()[service_id].definition.input_model
     for data in GOOD[service_id]:

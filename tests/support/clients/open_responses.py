@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 VERSION: Final = "2026-04-24"
 DOCUMENT: Final = json.loads((files("openresponses") / "openapi" / f"{VERSION}.json").read_text())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import schemathesis
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, SPEECH
 
