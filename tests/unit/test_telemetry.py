@@ -29,6 +29,7 @@ print(feature.hooks is hooks.NO_HOOKS and not feature.middleware and not feature
 ENDPOINT = "http://127.0.0.1:4318"
 
 
+@pytest.mark.system
 def test_without_the_variables_no_hook_runs_and_no_sdk_is_loaded() -> None:
     """Telemetry that is off costs nothing."""
     done = subprocess.run(

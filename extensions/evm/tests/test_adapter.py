@@ -16,6 +16,8 @@ from aitbc_evm.node import NodeError
 from evm_chain import CHAIN_ID, KEY, SUPPLY, EvmChain
 from support.payouts.adapters import NOW, after, batch, only, payment, site, stored
 
+pytestmark = pytest.mark.system
+
 ALICE = "0x00000000000000000000000000000000000A11cE"
 BOB = "0x0000000000000000000000000000000000000B0b"
 BATCH = batch("evm", "TOK")

@@ -288,6 +288,7 @@ def test_failed_job_reports_its_reason(quick, coordinator) -> None:
     assert (answer["failed"], answer["files"][0]["error"]["code"]) == (1, "INPUT_INVALID")
 
 
+@pytest.mark.system
 def test_interrupt_on_a_terminal_cancels_the_job(environment, coordinator) -> None:
     """A running job has a bar; Ctrl-C removes it, cancels the job and prints one line."""
     coordinator.states[0] = {"status": "running", "progress": 40}

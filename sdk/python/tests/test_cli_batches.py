@@ -266,6 +266,7 @@ def test_missing_results_are_fetched_without_a_new_job(quick, talks, coordinator
 
 
 @pytest.mark.parametrize("priority", ["0", "9"])
+@pytest.mark.system
 def test_a_run_after_a_kill_during_submission_gets_the_same_job(
     quick, environment, talks, workdir, coordinator, priority
 ) -> None:
@@ -286,6 +287,7 @@ def test_a_run_after_a_kill_during_submission_gets_the_same_job(
     assert (talks / "0.txt").is_file()
 
 
+@pytest.mark.system
 def test_ctrl_c_during_submission_cancels_the_job(environment, talks, workdir, coordinator) -> None:
     """Ctrl-C waits for the job's id, and cancels it."""
     coordinator.holds_creating = True
@@ -332,6 +334,7 @@ def test_a_refused_attempt_is_replaced(quick, talks, coordinator, tmp_path) -> N
     assert coordinator.paths().count("POST /v1/artifacts") == 2
 
 
+@pytest.mark.system
 def test_ctrl_c_cancels_all_running_jobs(environment, talks, workdir, coordinator) -> None:
     """The command prints their ids."""
     coordinator.states = deque([RUNNING])
@@ -348,6 +351,7 @@ def test_ctrl_c_cancels_all_running_jobs(environment, talks, workdir, coordinato
     assert "Interrupted. 2 jobs were cancelled" in stderr
 
 
+@pytest.mark.system
 def test_a_second_ctrl_c_exits_at_once(environment, talks, workdir, coordinator) -> None:
     """Even if the coordinator does not respond to the cancellation."""
     coordinator.states = deque([RUNNING])

@@ -92,6 +92,7 @@ def test_shells_load_the_script(environment, tmp_path, shell) -> None:
     assert "completion installed" in run(f"{command} --install-completion; true")
 
 
+@pytest.mark.system
 def test_bash_completes_at_the_prompt(environment, tmp_path) -> None:
     """The function that the script defines, called as bash calls it, finds the job."""
     directory = Path(sys.executable).parent

@@ -61,6 +61,7 @@ def test_a_video_is_transcoded(agent: Agent, client: AITBCClient, video: Path, t
     assert verification.valid, verification.failures
 
 
+@pytest.mark.system
 def test_speech_is_transcribed(agent: Agent, client: AITBCClient, speech: Path) -> None:
     """The transcript equals the sentence."""
     body = {"model": "tiny.en", "language": "en", "output_formats": ["srt", "json"]}
@@ -100,6 +101,7 @@ def test_a_waiting_request_returns_the_results(client: AITBCClient, video: Path)
     assert done["results"]["width"] == 64
 
 
+@pytest.mark.system
 def test_progress_is_visible_while_a_job_runs(agent: Agent, client: AITBCClient, video: Path) -> None:
     """The event stream reports the start, rising progress, and the end."""
     stored = client.artifacts.upload(video)
@@ -137,6 +139,7 @@ def test_an_invalid_input_fails_the_job_after_one_attempt(
     assert len(job["error"]["message"]) > 20
 
 
+@pytest.mark.system
 def test_a_cancelled_job_ends_on_its_miner(agent: Agent, client: AITBCClient, video: Path) -> None:
     """It ends within two seconds, and the next job runs."""
     stored = client.artifacts.upload(video)

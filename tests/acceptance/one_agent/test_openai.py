@@ -19,7 +19,7 @@ from aitbc.receipts import verify_bundle
 from support.agents import Agent
 from support.inputs.media import SENTENCE
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai")]
+pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.needs("openai")]
 
 LLM = "smollm2-135m-instruct"
 QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."}]

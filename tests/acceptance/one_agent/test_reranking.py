@@ -10,7 +10,7 @@ from aitbc.receipts import verify_bundle
 from support.agents import Agent
 from support.inputs.rerankers import NAME
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.needs("reranking")]
+pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.needs("reranking")]
 
 QUERY = "how do i bake bread?"
 KNOWN = (

@@ -14,7 +14,12 @@ from support.agents import Agent
 from support.inputs.kokoro import assembled
 from support.inputs.speech import STORY, similarity
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai"), pytest.mark.needs("speech")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.acceptance,
+    pytest.mark.needs("openai"),
+    pytest.mark.needs("speech"),
+]
 
 KOKORO = "kokoro-of-the-owner"
 TEXT = (

@@ -10,7 +10,12 @@ from openai import OpenAI
 from aitbc import AITBCClient
 from support.agents import Agent
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai"), pytest.mark.needs("conversations")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.acceptance,
+    pytest.mark.needs("openai"),
+    pytest.mark.needs("conversations"),
+]
 
 MODEL = "smollm2-135m-instruct"
 JOB_SECONDS = 180

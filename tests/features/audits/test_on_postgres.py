@@ -21,7 +21,7 @@ from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve
 from support.servers.interleaving import overlapping
 
-pytestmark = pytest.mark.usefixtures("on_postgresql")
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("on_postgresql")]
 
 SERVICE = "whisper_transcription"
 LIE = {

@@ -20,6 +20,8 @@ from aitbc.notes import find_cosignature, parse_note
 from support.logged import WITNESS, WITNESS_KEY, complete, cosigned, logged, post_cosignature
 from support.server import serve
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[3]
 SECOND = ROOT / ".venv" / "tlog" / "bin" / "python"
 

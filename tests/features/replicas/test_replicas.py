@@ -16,7 +16,7 @@ from agent.coordinator.features.replicas.patience import LONGEST, MARGIN, SHORTE
 from agent.coordinator.features.replicas.replicas import POLL_SECONDS, STUCK_MARGIN, Replicas
 from support.servers import postgres
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.system, pytest.mark.anyio]
 
 LIMIT_SECONDS = 180
 

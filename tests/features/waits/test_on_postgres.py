@@ -16,7 +16,7 @@ from support.jobs import submit
 from support.server import Served
 from support.servers.held_snapshots import FEW, complete, counted_knowing, held_snapshot
 
-pytestmark = pytest.mark.usefixtures("on_postgresql")
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("on_postgresql")]
 
 
 def waiting(connection: Connection) -> set[str]:

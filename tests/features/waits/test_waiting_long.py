@@ -72,6 +72,7 @@ def test_a_long_wait_is_announced_once(
     assert notice["waiting"]["summary"].replace("max_cost", "--max-cost") in capsys.readouterr().err
 
 
+@pytest.mark.system
 def test_the_command_line_states_at_once_why_its_job_waits(
     served: Served, client: httpx.Client, miner: ScriptedMiner, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def test_transcoding_is_measured_and_priced(bench: Any, tmp_path: Path) -> None:
     assert load_settings(flags={"data_dir": tmp_path}).miner.prices == {"video_transcoding": price}
 
 
+@pytest.mark.system
 def test_the_text_output_has_the_scores_and_the_settings(bench: Any) -> None:
     done = bench("--service", "video_transcoding")
     assert done.code == 0, done.err

@@ -95,6 +95,7 @@ def test_a_pull_prints_plain_lines_and_the_models_path(run: Any, hub: Hub, home:
     assert hub.served["tiny.pt"] == len(SMALL)
 
 
+@pytest.mark.system
 def test_a_pull_resumes_after_the_previous_one_was_killed(run: Any, hub: Hub, home: Path) -> None:
     hub.hold["b.safetensors"] = len(LARGE) // 2
     pulling = begin("models", "pull", "chatty")
@@ -113,6 +114,7 @@ def test_a_pull_resumes_after_the_previous_one_was_killed(run: Any, hub: Hub, ho
     assert hub.served["config.json"] == 2
 
 
+@pytest.mark.system
 def test_ctrl_c_explains_how_to_resume(run: Any, hub: Hub) -> None:
     hub.hold["b.safetensors"] = 2**20
     pulling = begin("models", "pull", "chatty")
@@ -126,6 +128,7 @@ def test_ctrl_c_explains_how_to_resume(run: Any, hub: Hub) -> None:
     assert (model["on_disk"], model["arrived"] > len(SMALL)) == (False, True)
 
 
+@pytest.mark.system
 def test_two_concurrent_pulls_download_once(hub: Hub, home: Path) -> None:
     hub.hold["b.safetensors"] = 2**20
     first = begin("models", "pull", "chatty")
@@ -158,6 +161,7 @@ def test_a_gated_repository_explains_tokens(run: Any, hub: Hub) -> None:
     assert "Traceback" not in done.err
 
 
+@pytest.mark.system
 def test_a_terminal_shows_a_progress_bar(hub: Hub) -> None:
     controller, terminal = pty.openpty()
     with subprocess.Popen(

@@ -140,6 +140,7 @@ def start(data_dir: Path, *options: str, **environment: str) -> subprocess.Compl
     )
 
 
+@pytest.mark.system
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -170,6 +171,7 @@ def test_a_readable_or_damaged_log_key_is_refused(
     assert key.read_bytes() == content
 
 
+@pytest.mark.system
 def test_an_origin_that_is_invalid_in_a_key_is_refused(tmp_path: Path) -> None:
     done = start(tmp_path / "data", AITBC_COORDINATOR__ORIGIN="my log+1")
     assert done.returncode == 1

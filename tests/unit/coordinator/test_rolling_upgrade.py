@@ -21,6 +21,8 @@ from agent.coordinator.store.sqlite.database import SQLiteDatabase, reading
 from agent.core.errors import ConfigurationError
 from support.servers import postgres
 
+pytestmark = pytest.mark.system
+
 LIMIT_SECONDS = 120
 
 

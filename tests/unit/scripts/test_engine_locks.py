@@ -60,6 +60,7 @@ def test_no_lock_file_is_left_over() -> None:
     assert files == {variant.lock.name for _, variant in VARIANTS}
 
 
+@pytest.mark.system
 def test_the_script_locks_an_owners_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the owner's index, which is not written down, what the agent's host needs, and without what is excluded."""
     for name in os.environ:

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+pytestmark = pytest.mark.system
+
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
 PROGRAM = """

@@ -73,6 +73,7 @@ async def test_pausing_now_hands_back_running_leases(coordinator: FakeCoordinato
             await ask_daemon(tmp_path, "pause", gpu="0")
 
 
+@pytest.mark.system
 async def test_a_pause_survives_a_kill(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     """The next daemon accepts no leases from its start."""
     command = [sys.executable, daemons.__file__, str(tmp_path), coordinator.url]

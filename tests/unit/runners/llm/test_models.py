@@ -30,6 +30,7 @@ def run_in(tmp_path):
     return made
 
 
+@pytest.mark.system
 def test_a_directory_with_safetensors_is_loaded(tiny, tools, device, make_context):
     runner = LLMRunner(tools, device)
     model = Model("tiny", tiny)

@@ -29,6 +29,7 @@ def packed(directory: Path, members: dict[str, str]) -> Path:
     return path
 
 
+@pytest.mark.system
 def test_the_requirements_of_an_archive_are_installed(predict, tmp_path):
     """As in `model.requirements`, with comments; the archive's single folder is the model's directory."""
     members = {

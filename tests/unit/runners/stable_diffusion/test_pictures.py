@@ -191,6 +191,7 @@ def test_progress_and_units_rise_with_each_step(generate, make_context):
     assert units[-1] == result.units
 
 
+@pytest.mark.system
 def test_previews_are_small_pictures_of_the_unfinished_picture(generate, make_context, monkeypatch):
     """One for each step except the last, which the picture itself follows; here without a minimum interval."""
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
