@@ -71,13 +71,13 @@ def running_children() -> set[psutil.Process]:
 
 @asynccontextmanager
 async def no_remaining_children() -> AsyncIterator[None]:
-    """Check that on exit no process is left of those that were started meanwhile. Other tests' processes may be there all the time."""
-    before = running_children()
+    """Check that on exit no process is left of those that were started meanwhile. Those of other tests may stay."""
+    others = running_children()
     yield
     # The system may still list a process for a moment after its end was reported.
     with suppress(TimeoutError):
-        await until(lambda: running_children() <= before)
-    assert running_children() <= before
+        await until(lambda: running_children() <= others)
+    assert running_children() <= others
 
 
 async def main(directory: str, url: str) -> None:

@@ -189,7 +189,7 @@ def test_the_bill_of_materials_is_valid_and_the_same_each_time() -> None:
     locked = part("locks").LockedPackage("anyio", "4.12.0", ("1" * 64, "2" * 64))
     arguments = {"built": {WHEELS[0]: "3" * 64}, "python": [locked], "javascript": javascript}
     text = part("sbom").sbom("0.3.1", datetime(2026, 12, 1, tzinfo=UTC), **arguments)
-    # Its import takes seconds, which every process that collects tests would pay.
+    # All modules of tests are imported before the first test, and this import takes seconds.
     from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
 
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None

@@ -98,14 +98,14 @@ def test_only_a_file_system_in_memory_is_used(tmp_path: Path, monkeypatch: pytes
     disk = tmp_path / "Gr\u00f6\u00dfe x"
     disk.mkdir()
     monkeypatch.setattr(directories, "MOUNTS", mounts)
-    found = directories.find(tmp_path, tmp_path / "data")
-    assert found.path is not None
-    assert found.path != directories.find(tmp_path, tmp_path / "other").path
+    directory = directories.find(tmp_path, tmp_path / "data")
+    assert directory.path is not None
+    assert directory.path != directories.find(tmp_path, tmp_path / "other").path
     assert "ext4" in str(directories.find(disk, tmp_path).reason)
     assert "does not exist" in str(directories.find(tmp_path / "missing", tmp_path).reason)
-    directories.create(found.path)
-    assert found.path.stat().st_mode & 0o777 == 0o700
-    (tmp_path / "link").symlink_to(found.path)
+    directories.create(directory.path)
+    assert directory.path.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "link").symlink_to(directory.path)
     with pytest.raises(OSError, match="another user"):
         directories.create(tmp_path / "link")
     swaps = tmp_path / "swaps"

@@ -43,7 +43,7 @@ class _CallGuard(Guard):
     async def __call__(self, request: Request) -> ClientCall:
         context: Context = request.app.state.context
         caller = await self.check(context, request.scope)
-        assert isinstance(caller, Caller)  # noqa: S101 - as `CLIENT` has found
+        assert isinstance(caller, Caller)  # noqa: S101 - a guard of clients returns no other
         return ClientCall(
             context,
             caller,
